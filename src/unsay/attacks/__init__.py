@@ -1,0 +1,1 @@
+"""lm → attacked lms, or examples → attacked examples. The folder is the registry."""

@@ -1,0 +1,1 @@
+"""Splits + metrics + headline; one file each. The folder is the registry."""

@@ -1,0 +1,1 @@
+"""Plans: the document that says everything one run depends on."""

@@ -1,0 +1,1 @@
+"""The torch side of evaluation: needs answered once, kept by content."""

@@ -1,0 +1,1 @@
+"""Run folders: what happened, with hashes and timings."""

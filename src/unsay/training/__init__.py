@@ -1,0 +1,1 @@
+"""What an objective sees and the machinery that steps."""
