@@ -1,0 +1,1 @@
+"""Unsay makes a language model forget chosen data, and shows how far it really forgot."""
