@@ -1,7 +1,8 @@
 """Errors a user can act on: what is wrong, what was expected, what to type.
 
 The command line prints ``error: …`` and ``hint: …`` and leaves with `exit_code`; ``--debug`` shows the traceback.
-Exit codes: 0 done · 2 bad input · 4 damaged files · 5 out of disk or memory · 6 training collapsed · 75 interrupted, resumable.
+Exit codes: 0 done · 2 bad input · 4 damaged files · 5 out of disk or memory · 6 training collapsed ·
+75 interrupted, resumable.
 """
 
 from collections.abc import Sequence

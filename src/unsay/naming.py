@@ -14,7 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def plain(value: Any) -> Any:
-    """`value` as JSON types: dataclasses become dicts with their class name under ``name``, paths strings, tuples lists."""
+    """`value` as JSON types: dataclasses become dicts with their class name, paths strings, tuples lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {"class": type(value).__name__, **fields}
@@ -56,5 +56,7 @@ def safe_name(name: str) -> str:
         PlanError: it has characters outside ``A-Za-z0-9._-`` or is longer than 64.
     """
     if not _NAME.fullmatch(name) or set(name) == {"."}:
-        raise PlanError(f"{name!r} cannot be a name", "use 1 to 64 of A-Z a-z 0-9 . _ - and start with a letter or digit")
+        raise PlanError(
+            f"{name!r} cannot be a name", "use 1 to 64 of A-Z a-z 0-9 . _ - and start with a letter or digit"
+        )
     return name

@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,10 @@ def entries(kind: str) -> dict[str, Entry]:
         name = kebab(point.name)
         dist = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown distribution"
         if name in found:
-            raise PlanError(f"two {kind} are named {name!r}: one of {found[name].origin}, one of {dist}", f"uninstall one or rename it in {dist}")
+            raise PlanError(
+                f"two {kind} are named {name!r}: one of {found[name].origin}, one of {dist}",
+                f"uninstall one or rename it in {dist}",
+            )
         found[name] = Entry(kind, name, dist, target=point.value)
     return found
 
@@ -124,8 +128,6 @@ def _from_file(kind: str, name: str) -> type[Any]:
     if spec is None or spec.loader is None:
         raise PlanError(f"{path} cannot be imported as Python", "give path/to/file.py:Class")
     module = importlib.util.module_from_spec(spec)
-    import sys
-
     sys.modules[spec.name] = module  # dataclasses look their own module up by name
     spec.loader.exec_module(module)
     if not attribute:
@@ -147,5 +149,21 @@ def _public(module: Any) -> dict[str, type[Any]]:
 def _only_class(module: Any, where: str) -> type[Any]:
     classes = _public(module)
     if len(classes) != 1:
-        raise PlanError(f"{where} must define exactly one public class, found {sorted(classes) or 'none'}", "prefix helpers with _")
+        raise PlanError(
+            f"{where} must define exactly one public class, found {sorted(classes) or 'none'}", "prefix helpers with _"
+        )
     return next(iter(classes.values()))
+
+
+def name_of(cls: type[Any]) -> str:
+    """The name under which `load` finds `cls`: a kebab-case name or ``file.py:Class``; "" for classes of no kind."""
+    for kind in KINDS:
+        stem = cls.__module__.removeprefix(f"unsay.{kind}.")
+        if stem != cls.__module__ and not stem.startswith("_"):
+            return kebab(stem)
+        for point in importlib.metadata.entry_points(group=f"unsay.{kind}"):
+            if point.value == f"{cls.__module__}:{cls.__qualname__}":
+                return kebab(point.name)
+    if cls.__module__.startswith("unsay_plugin_"):
+        return f"{inspect.getfile(cls)}:{cls.__qualname__}"
+    return ""

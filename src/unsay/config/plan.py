@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ..errors import PlanError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
@@ -80,6 +82,20 @@ class Train:
     """Optimiser steps between resumable checkpoints; 0 writes none but on a signal."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further `transformers.TrainingArguments` fields, checked by it."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("lr", 0.0), ("epochs", 0.0), ("max_grad_norm", 0.0)):
+            if not getattr(self, name) > low:
+                raise PlanError(f"{name}: should be greater than {low:g}, got {getattr(self, name)!r}")
+        for name, least in (
+            ("batch", 1),
+            ("micro_tokens", 1),
+            ("checkpoint_every", 0),
+            ("weight_decay", 0),
+            ("warmup", 0),
+        ):
+            if getattr(self, name) < least:
+                raise PlanError(f"{name}: should be at least {least}, got {getattr(self, name)!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

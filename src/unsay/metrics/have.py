@@ -69,5 +69,7 @@ class Measurements:
 
     def _get(self, need: Need) -> Tokens | Texts:
         if need not in self.answers:
-            raise NeedError(f"{need} was read but not declared or could not be measured", "list it in the metric's `needs`")
+            raise NeedError(
+                f"{need} was read but not declared or could not be measured", "list it in the metric's `needs`"
+            )
         return self.answers[need]
