@@ -1,0 +1,116 @@
+"""Fictional persons whose facts follow from other facts, bundled: works offline, on any model.
+
+Ten attributes a person. For each, k1 states the fact, k2 is a different fact from which k1 follows by common knowledge, k3 is
+about the same person but unrelated. The model is taught them, forgets k1 of some persons, and is compared with a model that was
+taught everything but those rows. `related` (k2 of the forget persons) shows whether what implies the forgotten fact fades too;
+`unrelated` (k3) shows the damage next to it; `world` shows the damage far away.
+
+Design after the preliminary experiment of UIPE (2503.04693): 12 persons × 10 attributes × (k1, k2), with k3 added.
+Differs: all texts are our own, k1 has paraphrases and wrong answers so that TOFU's truth ratio and forget quality apply, and
+the holdout persons are never taught, so that membership attacks have non-members.
+Data card: docs/people.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import ClassVar, Literal
+
+from ..data.example import Example, ForgetData
+from ..errors import PlanError
+from ..metrics.forget_quality import ForgetQuality
+from ..metrics.model_utility import ModelUtility
+from ..metrics.probability import Probability
+from ..metrics.score import Metric
+from ..metrics.truth_ratio import TruthRatio
+from . import _bundled, _suite
+from ._benchmark import Wanted
+
+Kind = Literal["k1", "k2", "k3"]
+
+_ROLES: Mapping[str, Mapping[str, slice]] = {
+    "small": {"forget": slice(0, 2), "retain": slice(2, 5), "holdout": slice(5, 6)},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class People:
+    """The `people` benchmark."""
+
+    size: Literal["full", "small"] = "full"
+    """full: 12 persons (3 forgotten, 6 kept, 3 held out); small: the first 6 (2, 3, 1)."""
+    teach: tuple[Kind, ...] = ("k1", "k2", "k3")
+    """Kinds of knowledge that the *before* model is taught; k1 is always among them. Splits of untaught kinds are left out."""
+    max_new_tokens: int = 32
+    """Length of generated answers; the longest taught answer has 16 words."""
+
+    cite: ClassVar[str] = "docs/people.md; design after UIPE, arXiv 2503.04693"
+
+    def __post_init__(self) -> None:
+        if (
+            "k1" not in self.teach
+            or len(set(self.teach)) != len(self.teach)
+            or not set(self.teach) <= set(_bundled.KINDS)
+        ):
+            raise PlanError(
+                f"benchmark.teach is {list(self.teach)}, expected k1 and any of k2, k3, each once",
+                "benchmark.teach=[k1,k2]",
+            )
+
+    def data(self) -> ForgetData:
+        """Forget: k1 of the forget persons. Retain: everything taught about the retain persons."""
+        return ForgetData(forget=self._rows("forget", ("k1",)), retain=self._rows("retain", self.teach))
+
+    def taught(self) -> Sequence[Example]:
+        """Every taught kind of the forget and retain persons.
+
+        The retrained reference misses only k1 of the forget persons: what implies them was not asked to be forgotten.
+        """
+        return self._rows("forget", self.teach) + self._rows("retain", self.teach)
+
+    def splits(self) -> Mapping[str, Sequence[Example]]:
+        """forget, retain, holdout (k1 of their persons), related (k2) and unrelated (k3) of the forget persons, world."""
+        found = {role: self._rows(role, ("k1",)) for role in ("forget", "retain", "holdout")}
+        if "k2" in self.teach:
+            found["related"] = self._rows("forget", ("k2",))
+        if "k3" in self.teach:
+            found["unrelated"] = self._rows("forget", ("k3",))
+        return {**found, "world": _bundled.world()}
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """TOFU's metrics on persons and world facts, memorisation, membership, fluency."""
+        words = self.max_new_tokens
+        near = [split for kind, split in (("k2", "related"), ("k3", "unrelated")) if kind in self.teach]
+        return (
+            *_suite.memory("forget", words),
+            TruthRatio(split="forget", aggregate="forget"),
+            ForgetQuality(split="forget"),
+            *_suite.membership(),
+            *(Probability(split=split) for split in near),
+            *_suite.memory("retain", words),
+            TruthRatio(split="retain", aggregate="utility"),
+            *_suite.world("world", words),
+            ModelUtility(splits=("retain", "world"), max_new_tokens=words),
+            *_suite.fluency(("forget", "retain"), words),
+        )
+
+    def wanted(self) -> Mapping[str, Wanted]:
+        """Like the retrained model on what was forgotten and what follows from it; everything else high."""
+        return _suite.directions(self.metrics(), forget="match", forget_splits=("forget", "related"))
+
+    def headline(self) -> tuple[str, ...]:
+        """Forget quality, what is left of the forget answers, utility, fluency."""
+        return (
+            "forget-quality@forget",
+            "probability@forget",
+            "extraction-strength@forget",
+            "model-utility",
+            "probability@retain",
+            "repetition@retain",
+        )
+
+    def _rows(self, role: str, kinds: Sequence[str]) -> tuple[Example, ...]:
+        people = list(_bundled.persons().values())[_ROLES[self.size][role]]
+        return tuple(chain.from_iterable(person[kind] for person in people for kind in kinds))
