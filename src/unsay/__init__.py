@@ -1,1 +1,53 @@
-"""Unsay makes a language model forget chosen data, and shows how far it really forgot."""
+"""Unsay makes a language model forget chosen data, and shows how far it really forgot.
+
+    import unsay
+    run = unsay.run(model="smollm2-135m", forget="forget.jsonl", retain="retain.jsonl", method=unsay.NPO(beta=0.1))
+    print(run.scores())
+
+Public names are loaded when first used: importing this package imports no torch.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "run": "pipeline",
+    "evaluate": "pipeline",
+    "Plan": "config.plan",
+    "ModelSpec": "config.plan",
+    "DataSpec": "config.plan",
+    "Train": "config.plan",
+    "Teach": "config.plan",
+    "Adapter": "config.plan",
+    "Example": "data.example",
+    "ForgetData": "data.example",
+    "read_rows": "data.read",
+    "LM": "models.lm",
+    "Run": "runs.run",
+    "Method": "methods._protocol",
+    "Score": "metrics.score",
+    "UnsayError": "errors",
+    "FineTune": "methods.fine_tune",
+    "Retrain": "methods.retrain",
+    "GradAscent": "methods.grad_ascent",
+    "GradDiff": "methods.grad_diff",
+    "KlMin": "methods.kl_min",
+    "NPO": "methods.npo",
+    "SimNPO": "methods.sim_npo",
+    "Idk": "methods.idk",
+    "Extrapolate": "methods.extrapolate",
+}
+
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'unsay' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

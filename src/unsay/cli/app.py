@@ -1,5 +1,198 @@
-"""The command line."""
+"""The command line: documents in, exit codes out. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ..errors import UnsayError
+
+app = typer.Typer(
+    name="unsay",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Make a language model forget chosen data, and show how far it really forgot.
+
+    [bold]Start here[/bold]
+
+      unsay run demo                                            the whole path on a small bundled benchmark
+      unsay run model=PATH forget=forget.jsonl retain=retain.jsonl
+      unsay plan tofu-forget01 method=npo                       what would run, and where each value comes from
+      unsay list methods · unsay show npo                       what there is, with equation and paper
+
+    Settings are [cyan]key=value[/cyan] words on a plan: a YAML file, a preset, or nothing.
+    Exit codes: 0 done, 2 bad input, 4 damaged files, 5 out of disk or memory, 6 collapsed, 75 interrupted (rerun resumes).
+    """,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PLAN] [KEY=VALUE]...",
+        help="A plan file or preset name, then settings: train.lr=1e-5 method=npo method.beta=0.2",
+        show_default=False,
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _start(words: list[str] | None) -> tuple[str | None, list[str]]:
+    words = list(words or [])
+    return (words.pop(0), words) if words and "=" not in words[0] else (None, words)
+
+
+@app.command()
+def run(
+    words: Words = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a run folder that holds another plan.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Unlearn, measure before and after, attack, report. A rerun of the same plan resumes.
+
+    [bold]Examples[/bold]
+
+      unsay run demo out=runs/demo
+      unsay run model=Qwen/Qwen2.5-0.5B-Instruct forget=forget.jsonl retain=retain.jsonl method=npo method.beta=0.2
+      unsay run plan.yaml train.epochs=3 model.adapter.rank=16
+    """
+    from ..config.decode import read_plan
+    from . import show
+
+    plan, _ = read_plan(*_start(words))
+    from ..pipeline import execute
+
+    with show.reporter(quiet) as reporter:
+        done = execute(plan, command=sys.argv, reporter=reporter, overwrite=overwrite)
+    show.outcome(out, done.dir)
+
+
+@app.command()
+def plan(words: Words = None, debug: Debug = False) -> None:
+    """Print the resolved plan as YAML, with where each value came from. Redirect it to a file to keep it.
+
+    [bold]Examples[/bold]
+
+      unsay plan tofu-forget01 method=npo
+      unsay plan demo train.epochs=3 > plan.yaml
+    """
+    from ..config.decode import encode, read_plan, resolved
+    from ..config.yaml12 import dump
+    from . import show
+
+    found, sources = read_plan(*_start(words))
+    out.print(show.annotated(dump(encode(resolved(found))), sources), markup=False, soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    target: Annotated[str, typer.Argument(help="A run folder, or a model folder, hub id or alias.")],
+    words: Words = None,
+    benchmark: Annotated[
+        str, typer.Option("--benchmark", "-b", help="What to measure on: 'unsay list benchmarks'.")
+    ] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a finished run's models (or any model) on a benchmark. What was measured before is not measured again.
+
+    [bold]Examples[/bold]
+
+      unsay evaluate runs/mine --benchmark tofu benchmark.path=data/tofu
+      unsay evaluate smollm2-135m --benchmark people
+    """
+    from . import show
+
+    changes = list(words or [])
+    if benchmark:
+        changes.insert(0, f"benchmark={benchmark}")
+    from ..pipeline import evaluate as measure
+
+    with show.reporter(quiet) as reporter:
+        folder = measure(target, changes, reporter=reporter)
+    show.outcome(out, folder)
+
+
+@app.command()
+def report(
+    target: Annotated[Path, typer.Argument(help="A run folder.")],
+    redact: Annotated[
+        bool | None, typer.Option("--redact/--no-redact", help="Hide the texts of the forget rows.", show_default=False)
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write report.html and report.md of a run again, from its files alone."""
+    from ..report.report import write_report
+    from . import show
+
+    write_report(target, redact=redact)
+    show.outcome(out, target)
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str, typer.Argument(help="methods, metrics, benchmarks, attacks or presets.")],
+    debug: Debug = False,
+) -> None:
+    """List what there is, one line each."""
+    from . import show
+
+    show.listing(out, kind)
+
+
+@app.command("show")
+def show_name(
+    name: Annotated[str, typer.Argument(help="A method, metric, benchmark, attack or preset.")], debug: Debug = False
+) -> None:
+    """Show one thing: its equation, paper, limits and settings."""
+    from . import show
+
+    show.details(out, name)
+
+
+@app.command()
+def doctor(
+    words: Words = None,
+    debug: Debug = False,
+) -> None:
+    """Say what this machine has, and check a plan's model and data without training. Paste its output into bug reports.
+
+    [bold]Examples[/bold]
+
+      unsay doctor
+      unsay doctor model=PATH forget=forget.jsonl retain=retain.jsonl
+    """
+    from . import doctor as checks
+
+    checks.machine(out)
+    if words:
+        checks.inputs(out, *_start(words))
 
 
 def main() -> None:
-    """Entry point."""
+    """Entry point: errors raised on purpose become two lines and their exit code."""
+    debug = "--debug" in sys.argv
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(name)s: %(message)s")
+    try:
+        app()
+    except UnsayError as error:
+        if debug:
+            raise
+        err.print("error:", style="bold red", end=" ")
+        err.print(error.message, markup=False, soft_wrap=True)
+        if error.hint:
+            err.print("hint:", style="bold", end=" ")
+            err.print(error.hint, markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,269 @@
+"""forget.jsonl → an unlearned checkpoint and a report. `execute` is the whole story, top to bottom."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import registry
+from .benchmarks._benchmark import Benchmark
+from .config import overrides
+from .config.decode import decode, encode, resolved
+from .config.plan import ModelSpec, Plan, Train
+from .data.example import Example, ForgetData, rows_fingerprint
+from .errors import PlanError
+from .metrics.score import Metric, metric_id
+from .naming import digest
+from .runs.manifest import DataRecord
+from .runs.run import Reporter, Run
+from .runs.store import Store
+from .scoring import score_row, write_scores
+from .subjects import Subject, Subjects, plan_models
+
+if TYPE_CHECKING:
+    from .attacks._attack import Probe
+    from .measure.evaluator import Evaluator
+    from .models.lm import LM
+
+_KNOWLEDGE = ("probability@forget", "extraction-strength@forget")
+"""What an attack is judged by: cheap, and up means more knowledge."""
+
+
+@dataclass
+class Work:
+    """What a plan comes to once everything it names has been read and checked."""
+
+    base: LM
+    """The model as given, loaded."""
+    benchmark: Benchmark
+    data: ForgetData
+    notes: list[str]
+
+
+def execute(
+    plan: Plan, *, command: Sequence[str] = (), reporter: Reporter | None = None, overwrite: bool = False
+) -> Run:
+    """Unlearn, measure before and after, attack, report. Finished stages are skipped on a rerun.
+
+    Everything that can be wrong with the plan, the model or the rows is found before the run folder is made.
+
+    Args:
+        plan: What to do.
+        command: What the user typed, for the report.
+        reporter: Where progress goes.
+        overwrite: Start over in a folder that holds another plan.
+
+    Returns:
+        The finished run; ``run.dir / "report.html"`` is the report.
+
+    Raises:
+        UnsayError: bad input (exit code 2), damage, lack of disk, collapse, or an interruption that a rerun resumes.
+    """
+    plan = resolved(plan)
+    work = prepare(plan)
+    with Run.start(plan, command=command, reporter=reporter, overwrite=overwrite) as run:
+        _write_rows(run, work)
+        models = Subjects(run, work.base, work.benchmark.taught() if plan.teach else ())
+
+        before = models.before()
+        judge = _judge(run, work.benchmark.splits(), work.benchmark.metrics())
+        _measure(run, judge, "before", before)
+        after = models.after(before, work.data)
+        _measure(run, judge, "after", after)
+        retrained = models.retrained(work.data.forget)
+        if retrained is not None:
+            _measure(run, judge, "retrained", retrained)
+        write_scores(run, work.benchmark, judge)
+
+        _attack(run, work, {"after": after, **({"retrained": retrained} if retrained else {})})
+        _report(run)
+    return run
+
+
+def run(
+    *,
+    model: str | ModelSpec = "smollm2-135m",
+    forget: str | None = None,
+    retain: str | None = None,
+    holdout: str | None = None,
+    method: Any = None,
+    benchmark: Any = None,
+    train: Train | Mapping[str, Any] | None = None,
+    out: str | None = None,
+    **settings: Any,
+) -> Run:
+    """`execute` for people who never open YAML: the same settings as keyword arguments.
+
+    Args:
+        model: Folder, hub id, alias or `ModelSpec`.
+        forget: Rows to forget (file, folder or hub id); not needed when `benchmark` brings its own.
+        retain: Rows to keep.
+        holdout: Rows never trained on.
+        method: A method, its name, or a mapping with `name`.
+        benchmark: A benchmark, its name, or a mapping with `name`; the user's own rows when None.
+        train: Training settings.
+        out: Run folder.
+        **settings: Further `Plan` fields (teach, retrained, attacks, seed, redact, name).
+    """
+    given = {
+        "model": {"path": model} if isinstance(model, str) else model,
+        "data": {k: v for k, v in {"forget": forget, "retain": retain, "holdout": holdout}.items() if v is not None},
+        "method": method,
+        "benchmark": benchmark,
+        "train": train,
+        "out": out,
+        **settings,
+    }
+    return execute(decode({k: v for k, v in given.items() if v is not None}))
+
+
+def evaluate(target: str, changes: Iterable[str] = (), *, reporter: Reporter | None = None) -> Path:
+    """Measure a finished run's models, or any one model, on a benchmark. Trains nothing.
+
+    Args:
+        target: A run folder, or a model folder, hub id or alias.
+        changes: ``key=value`` words: ``benchmark=`` (needed unless `target` is a run), ``benchmark.path=``, ``forget=`` …
+        reporter: Where progress goes.
+
+    Returns:
+        A run folder with scores.json and report.html: ``evaluations/<benchmark>`` inside a run, otherwise
+        ``runs/evaluate-<model>-<benchmark>``.
+
+    Raises:
+        PlanError: there is nothing to measure on, or `target` is neither a run nor a model.
+    """
+    folder = Path(target).expanduser()
+    finished = Run.open(folder) if (folder / "manifest.json").is_file() else None
+    document = encode(finished.plan) if finished else {"model": {"path": target}}
+    document = overrides.apply(document, overrides.parse(changes))
+    if not finished and "benchmark" not in document and "data" not in document:
+        raise PlanError("nothing to measure on", "give --benchmark NAME, or forget=FILE.jsonl")
+    plan = decode(document)
+    name = registry.name_of(type(plan.benchmark)).rpartition("/")[2].replace(":", "-")
+    out = folder / "evaluations" / name if finished else Path("runs") / f"evaluate-{folder.name}-{name}"
+    plan = dataclasses.replace(plan, name=name, out=str(out), attacks=())
+    models = {"subject": plan.model}
+    if finished:
+        models = plan_models(finished.plan, finished.manifest.models, folder)
+    if not models:
+        raise PlanError(f"{folder} has no model yet", "finish it first: unsay run with the same plan")
+    plan = dataclasses.replace(plan, model=models.get("after", plan.model))
+    work = prepare(plan)
+    with Run.start(plan, reporter=reporter, overwrite=True) as run:
+        _write_rows(run, work)
+        judge = _judge(run, work.benchmark.splits(), work.benchmark.metrics())
+        for tag, spec in models.items():
+            _measure(run, judge, tag, Subject.of(spec))
+        write_scores(run, work.benchmark, judge)
+        _report(run)
+    return run.dir
+
+
+def prepare(plan: Plan) -> Work:
+    """Load the model, read the rows and check them; nothing is written.
+
+    Args:
+        plan: A resolved plan.
+
+    Raises:
+        UnsayError: anything that would stop a run; of the rows, every problem at once.
+    """
+    from .data.checks import check_all
+    from .models.lm import LM
+
+    name = registry.name_of(type(plan.benchmark))
+    notes: list[str] = []
+    if name == "custom":
+        if not plan.data.forget:
+            raise PlanError(
+                "nothing to forget: the plan has no forget rows",
+                "give forget=FILE.jsonl, or a benchmark that brings its own: benchmark=people-small",
+            )
+        if plan.teach:
+            raise PlanError("teach needs a benchmark that says what to learn", "drop teach, or set benchmark=people")
+        from .data.read import read_forget_data
+
+        data, notes = read_forget_data(plan.data)
+        benchmark: Benchmark = plan.benchmark.with_data(data)
+    else:
+        if plan.data.forget:
+            raise PlanError(f"both benchmark={name} and forget= say what to forget", "drop one of them")
+        benchmark = plan.benchmark
+        data = benchmark.data()
+    base = LM.load(plan.model)
+    notes = notes + check_all(data, base.template, plan.data.max_length, plan.data.truncate)
+    return Work(base, benchmark, data, notes)
+
+
+def _judge(run: Run, splits: Mapping[str, Sequence[Example]], metrics: Sequence[Metric]) -> Evaluator:
+    from .measure.evaluator import Evaluator
+
+    return Evaluator(splits, metrics, store=Store(), run=run)
+
+
+def _measure(run: Run, judge: Evaluator, tag: str, model: Subject) -> None:
+    with run.stage(f"measure {tag}") as stage:
+        judge.measure(tag, fingerprint=model.fingerprint, load=model.load)
+        stage.tokens += judge.tokens(tag)
+    model.drop()
+
+
+def _write_rows(run: Run, work: Work) -> None:
+    """The rows as they were used, and their hashes."""
+    for note in work.notes:
+        run.note(note)
+    source = registry.name_of(type(work.benchmark))
+    run.record(data={k: DataRecord(len(v), rows_fingerprint(v), source) for k, v in work.benchmark.splits().items()})
+    for name in ("forget", "retain", "holdout"):
+        rows = getattr(work.data, name)
+        if rows:
+            run.write_jsonl(f"data/{name}.jsonl", [_row(row) for row in rows])
+
+
+def _row(example: Example) -> dict[str, Any]:
+    prompt = example.prompt
+    asked = {"prompt": prompt} if isinstance(prompt, str) else {"messages": [dataclasses.asdict(m) for m in prompt]}
+    return {"id": example.id, **asked, "completion": example.answer, "entity": example.entity}
+
+
+def _attack(run: Run, work: Work, targets: Mapping[str, Subject]) -> None:
+    """Every attack on the unlearned model and on its control, measured on what the attack asks."""
+    results = []
+    for attack in run.plan.attacks:
+        name = registry.name_of(type(attack))
+        file = run.path(f"attack-{name}.json")
+        parts = [encode(attack), [t.fingerprint for t in targets.values()], work.data.fingerprint(), run.seed]
+        with run.stage(f"attack {name}", key=digest(parts)) as stage:
+            if not stage.done:
+                points = []
+                for tag, target in targets.items():
+                    for probe in attack.probes(target.load(), work.data, run.sub(f"attack-{name}-{tag}")):
+                        points += _probe(run, work, tag, probe)
+                    target.drop()
+                note = "" if "retrained" in targets else "no retrained control: recovery cannot be told from learning"
+                run.write_json(file.name, {"attack": name, "axis": "steps", "points": points, "note": note})
+        results.append(json.loads(file.read_text(encoding="utf-8")))
+    run.write_json("attacks.json", results)
+
+
+def _probe(run: Run, work: Work, tag: str, probe: Probe) -> list[dict[str, Any]]:
+    splits = {**work.benchmark.splits(), **(probe.splits or {})}
+    metrics = [m for m in work.benchmark.metrics() if metric_id(m) in _KNOWLEDGE]
+    judge = _judge(run, {"forget": splits["forget"]}, metrics)
+    judge.measure(tag, probe.lm)
+    rows = [score_row(tag, name, score) for name, score in judge.scores()[tag].items()]
+    return [
+        {"target": tag, "at": probe.at, "label": probe.label, **{k: row[k] for k in ("metric", "value", "ci", "n")}}
+        for row in rows
+    ]
+
+
+def _report(run: Run) -> None:
+    with run.stage("report"):
+        from .report.report import write_report
+
+        write_report(run.dir)

@@ -1,0 +1,68 @@
+"""What was measured, as files: benchmark.json, scores.json, samples.jsonl. Reports are made from these alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import registry
+from .benchmarks._benchmark import Benchmark
+from .metrics.score import Metric, Score, metric_id
+from .runs.run import Run
+
+if TYPE_CHECKING:
+    from .measure.evaluator import Evaluator
+
+_KINDS = {
+    "model-utility": "utility",
+    "repetition": "fluency",
+    "loss-attack": "privacy",
+    "zlib-ratio": "privacy",
+    "min-k": "privacy",
+    "min-k-pp": "privacy",
+}
+
+
+def write_scores(run: Run, benchmark: Benchmark, judge: Evaluator) -> None:
+    """Write the scores of every model that `judge` has measured, and what they mean."""
+    about = {
+        "name": registry.name_of(type(benchmark)),
+        "cite": benchmark.cite,
+        "headline": list(benchmark.headline()),
+        "metrics": [_metric(benchmark, metric) for metric in benchmark.metrics()],
+    }
+    run.write_json("benchmark.json", about)
+    found = judge.scores()
+    run.write_json("scores.json", [score_row(tag, name, s) for tag, by in found.items() for name, s in by.items()])
+    run.write_jsonl("samples.jsonl", judge.samples())
+
+
+def score_row(tag: str, name: str, score: Score) -> dict[str, Any]:
+    """One row of scores.json."""
+    return {
+        "model": tag,
+        "metric": name,
+        "split": name.partition("@")[2],
+        "value": score.value if score.scored else None,
+        "ci": list(score.ci) if score.ci else None,
+        "n": score.n,
+        "clusters": score.clusters,
+        "note": score.note,
+        "extra": dict(score.extra),
+    }
+
+
+def _metric(benchmark: Benchmark, metric: Metric) -> dict[str, Any]:
+    name = metric_id(metric)
+    base, _, split = name.partition("@")
+    wanted = benchmark.wanted().get(name)
+    forgotten = wanted in ("down", "match")
+    return {
+        "id": name,
+        "title": base.replace("-", " "),
+        "split": split,
+        "wanted": wanted,
+        "kind": _KINDS.get(base) or ("forget" if forgotten or base == "forget-quality" else "utility"),
+        "summary": registry.summary("metrics", registry.name_of(type(metric)))
+        if registry.name_of(type(metric)) in registry.names("metrics")
+        else (type(metric).__doc__ or "").strip().split("\n")[0],
+    }
