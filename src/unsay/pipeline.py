@@ -126,7 +126,7 @@ def evaluate(target: str, changes: Iterable[str] = (), *, reporter: Reporter | N
 
     Args:
         target: A run folder, or a model folder, hub id or alias.
-        changes: ``key=value`` words: ``benchmark=`` (needed unless `target` is a run), ``benchmark.path=``, ``forget=`` …
+        changes: ``key=value`` words: ``benchmark=`` (needed unless `target` is a run), ``benchmark.path=``, …
         reporter: Where progress goes.
 
     Returns:

@@ -6,7 +6,7 @@
 Paper    Deeb, Roger (2024). Do Unlearning Methods Remove Information from Language Model Weights? arXiv:2410.08827
          (retraining on T); the difference in differences against a retrained control is this project's reading of it.
 Limits   Information given to the attacker: the texts of T. V must not follow from T; the control shows when it does.
-Differs  The paper sweeps the learning rate and takes the largest recovery; here the rate is given and a few step counts are shown.
+Differs  The paper sweeps the learning rate and takes the largest recovery; here the rate is given, at a few step counts.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Relearn:
     """Fine-tune on a share of the forget rows; measure the rest."""
 
     steps: tuple[int, ...] = (2, 8)
-    """Optimiser steps of each attacked model; every count starts from the model under attack, with a fresh optimiser."""
+    """Optimiser steps of each attacked model; every count starts from the model under attack."""
     lr: float = 5e-5
     batch: int = 8
     share: float = 0.5
@@ -75,7 +75,7 @@ class Relearn:
             yield Probe(f"step-{count}", replace(attacked, origin=lm.origin), at=count, splits={"forget": asked})
 
     def split(self, forget: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
-        """(T, V): within every entity a seeded `share` of its rows is given to the attacker, rounded up; order is kept."""
+        """(T, V): of every entity a seeded `share` of the rows, rounded up, goes to the attacker; order is kept."""
         groups: dict[str, list[str]] = {}
         for row in forget:
             groups.setdefault(row.entity, []).append(row.id)

@@ -29,7 +29,7 @@ app = typer.Typer(
       unsay list methods · unsay show npo                       what there is, with equation and paper
 
     Settings are [cyan]key=value[/cyan] words on a plan: a YAML file, a preset, or nothing.
-    Exit codes: 0 done, 2 bad input, 4 damaged files, 5 out of disk or memory, 6 collapsed, 75 interrupted (rerun resumes).
+    Exit codes: 0 done, 2 bad input, 4 damaged files, 5 no disk or memory, 6 collapsed, 75 interrupted (rerun resumes).
     """,
 )
 out = Console(highlight=False)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
+import itertools
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,8 +137,6 @@ def details(console: Console, name: str) -> None:
 
 
 def _settings(kind: str, name: str) -> list[str]:
-    import dataclasses
-
     cls = registry.load(kind, name)
     docs = _field_docs(cls)
     lines = [
@@ -143,8 +146,6 @@ def _settings(kind: str, name: str) -> list[str]:
 
 
 def _default(field: Any) -> str:
-    import dataclasses
-
     if field.default is not dataclasses.MISSING:
         return repr(field.default)
     return repr(field.default_factory()) if field.default_factory is not dataclasses.MISSING else "required"
@@ -152,10 +153,6 @@ def _default(field: Any) -> str:
 
 def _field_docs(cls: type[Any]) -> dict[str, str]:
     """The string under each field, base classes included."""
-    import ast
-    import inspect
-    import textwrap
-
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__[:-1]):
         try:
@@ -163,7 +160,7 @@ def _field_docs(cls: type[Any]) -> dict[str, str]:
         except (OSError, TypeError):  # built in C or typed at a prompt: no source to read
             continue
         body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for one, two in zip(body, body[1:], strict=False):
+        for one, two in itertools.pairwise(body):
             named = isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
             text = (
                 isinstance(two, ast.Expr) and isinstance(two.value, ast.Constant) and isinstance(two.value.value, str)
