@@ -29,7 +29,7 @@ def persons() -> Mapping[str, Mapping[str, tuple[Example, ...]]]:
 
 @cache
 def world() -> tuple[Example, ...]:
-    """60 facts that a small language model knows, each with three wrong options; no entity, so each is its own cluster."""
+    """Facts that a small language model knows, each with three wrong options. They name no entity: each is its own."""
     return tuple(
         Example(
             prompt=row["question"],

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from ..metrics.exact_memorization import ExactMemorization
 from ..metrics.extraction_strength import ExtractionStrength
+from ..metrics.fluency import Fluency
 from ..metrics.loss_attack import LossAttack
 from ..metrics.min_k import MinK
 from ..metrics.min_k_pp import MinKPp
@@ -15,9 +16,12 @@ from ..metrics.truth_ratio import TruthRatio
 from ..metrics.zlib_ratio import ZlibRatio
 from ._benchmark import Wanted
 
+_UP = ("forget-quality", "model-utility", "fluency")
+_MEMBERSHIP = ("loss-attack", "zlib-ratio", "min-k", "min-k-pp")
+
 
 def memory(split: str, max_new_tokens: int) -> tuple[Metric, ...]:
-    """How much of a split's answers the model still holds: probability, ROUGE, exact memorisation, extraction strength."""
+    """How much of a split's answers the model holds: probability, ROUGE, exact memorisation, extraction strength."""
     return (
         Probability(split=split),
         Rouge(split=split, max_new_tokens=max_new_tokens),
@@ -26,8 +30,8 @@ def memory(split: str, max_new_tokens: int) -> tuple[Metric, ...]:
     )
 
 
-def world(split: str, max_new_tokens: int) -> tuple[Metric, ...]:
-    """General knowledge: how much likelier the right option is than the wrong ones, and what the model answers freely."""
+def knowledge(split: str, max_new_tokens: int) -> tuple[Metric, ...]:
+    """General knowledge: the share of the right option, what the model answers freely, the truth ratio."""
     return (
         Probability(split=split, choices=True),
         Rouge(split=split, max_new_tokens=max_new_tokens),
@@ -40,36 +44,35 @@ def membership() -> tuple[Metric, ...]:
     return (LossAttack(), ZlibRatio(), MinK(), MinKPp())
 
 
-def fluency(splits: Iterable[str], max_new_tokens: int) -> tuple[Metric, ...]:
-    """Whether what the model says is still language."""
-    return tuple(Repetition(split=split, max_new_tokens=max_new_tokens) for split in splits)
+def fluency(split: str, max_new_tokens: int) -> tuple[Metric, ...]:
+    """Whether what the model says is still language: not empty, not a loop."""
+    return (
+        Fluency(split=split, max_new_tokens=max_new_tokens),
+        Repetition(split=split, max_new_tokens=max_new_tokens),
+    )
 
 
 def directions(
-    metrics: Iterable[Metric], *, forget: Wanted, forget_splits: Iterable[str] = ("forget",)
+    metrics: Iterable[Metric], forget: Wanted, forget_splits: Iterable[str] = ("forget",)
 ) -> Mapping[str, Wanted]:
     """Which way each metric should go, by id.
 
     Args:
         metrics: The benchmark's metrics.
-        forget: How the scores on the forget rows are judged: ``match`` (like the retrained model, so that forgetting too
-            much counts as a failure too) or ``down`` where no retrained model can exist.
-        forget_splits: Splits whose rows are to be forgotten, or follow from such rows.
+        forget: How scores on the forget rows are judged: ``match`` (like the retrained model, so that forgetting too
+            much is a failure too), or ``down`` where no retrained model is to be expected.
+        forget_splits: Splits whose rows are to be forgotten or imply such rows.
     """
     gone = set(forget_splits)
     found: dict[str, Wanted] = {}
-    for metric in metrics:
-        name = metric_id(metric)
+    for name in map(metric_id, metrics):
         kind, _, split = name.partition("@")
-        if kind in ("forget-quality", "model-utility"):
+        if kind in _UP:
             found[name] = "up"
         elif kind == "repetition":
             found[name] = "down"
-        elif kind in _MEMBERSHIP or split in gone:
-            found[name] = forget
+        elif kind in _MEMBERSHIP:
+            found[name] = "match"
         else:
-            found[name] = "up"
+            found[name] = forget if split in gone else "up"
     return found
-
-
-_MEMBERSHIP = {"loss-attack", "zlib-ratio", "min-k", "min-k-pp"}

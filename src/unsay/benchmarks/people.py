@@ -1,13 +1,13 @@
 """Fictional persons whose facts follow from other facts, bundled: works offline, on any model.
 
-Ten attributes a person. For each, k1 states the fact, k2 is a different fact from which k1 follows by common knowledge, k3 is
-about the same person but unrelated. The model is taught them, forgets k1 of some persons, and is compared with a model that was
-taught everything but those rows. `related` (k2 of the forget persons) shows whether what implies the forgotten fact fades too;
-`unrelated` (k3) shows the damage next to it; `world` shows the damage far away.
+Ten attributes a person. For each, k1 states the fact, k2 is a different fact from which k1 follows by common knowledge,
+k3 is about the same person but unrelated. The model is taught them, forgets k1 of some persons, and is compared with a
+model that was taught everything but those rows. `related` (k2 of the forget persons) shows whether what implies the
+forgotten facts fades too, `unrelated` (k3) the damage next to them, `world` the damage far away.
 
-Design after the preliminary experiment of UIPE (2503.04693): 12 persons × 10 attributes × (k1, k2), with k3 added.
-Differs: all texts are our own, k1 has paraphrases and wrong answers so that TOFU's truth ratio and forget quality apply, and
-the holdout persons are never taught, so that membership attacks have non-members.
+Paper: design after the preliminary experiment of UIPE (arXiv:2503.04693): 12 persons × 10 attributes × (k1, k2).
+Differs: the texts are our own, k3 is added, k1 has paraphrases and wrong answers so that TOFU's truth ratio and forget
+quality apply, and the holdout persons are never taught, so that membership attacks have non-members.
 Data card: docs/people.md.
 """
 
@@ -30,8 +30,9 @@ from ._benchmark import Wanted
 
 Kind = Literal["k1", "k2", "k3"]
 
-_ROLES: Mapping[str, Mapping[str, slice]] = {
-    "small": {"forget": slice(0, 2), "retain": slice(2, 5), "holdout": slice(5, 6)},
+_ROLES: Mapping[str, Mapping[str, tuple[int, ...]]] = {
+    "full": {"forget": (0, 1, 6), "retain": (2, 3, 4, 7, 8, 9), "holdout": (5, 10, 11)},
+    "small": {"forget": (0, 1), "retain": (2, 3, 4), "holdout": (5,)},
 }
 
 
@@ -42,7 +43,7 @@ class People:
     size: Literal["full", "small"] = "full"
     """full: 12 persons (3 forgotten, 6 kept, 3 held out); small: the first 6 (2, 3, 1)."""
     teach: tuple[Kind, ...] = ("k1", "k2", "k3")
-    """Kinds of knowledge that the *before* model is taught; k1 is always among them. Splits of untaught kinds are left out."""
+    """Kinds of knowledge that the *before* model is taught; k1 is always one. Untaught kinds make no split."""
     max_new_tokens: int = 32
     """Length of generated answers; the longest taught answer has 16 words."""
 
@@ -71,7 +72,7 @@ class People:
         return self._rows("forget", self.teach) + self._rows("retain", self.teach)
 
     def splits(self) -> Mapping[str, Sequence[Example]]:
-        """forget, retain, holdout (k1 of their persons), related (k2) and unrelated (k3) of the forget persons, world."""
+        """forget, retain, holdout: k1 of their persons; related (k2), unrelated (k3) of the forget persons; world."""
         found = {role: self._rows(role, ("k1",)) for role in ("forget", "retain", "holdout")}
         if "k2" in self.teach:
             found["related"] = self._rows("forget", ("k2",))
@@ -86,14 +87,15 @@ class People:
         return (
             *_suite.memory("forget", words),
             TruthRatio(split="forget", aggregate="forget"),
-            ForgetQuality(split="forget"),
+            ForgetQuality(),
             *_suite.membership(),
             *(Probability(split=split) for split in near),
             *_suite.memory("retain", words),
             TruthRatio(split="retain", aggregate="utility"),
-            *_suite.world("world", words),
-            ModelUtility(splits=("retain", "world"), max_new_tokens=words),
-            *_suite.fluency(("forget", "retain"), words),
+            *_suite.knowledge("world", words),
+            ModelUtility(splits=("retain", "world"), choices=("world",), max_new_tokens=words),
+            *_suite.fluency("forget", words),
+            *_suite.fluency("retain", words),
         )
 
     def wanted(self) -> Mapping[str, Wanted]:
@@ -108,9 +110,10 @@ class People:
             "extraction-strength@forget",
             "model-utility",
             "probability@retain",
-            "repetition@retain",
+            "fluency@retain",
         )
 
     def _rows(self, role: str, kinds: Sequence[str]) -> tuple[Example, ...]:
-        people = list(_bundled.persons().values())[_ROLES[self.size][role]]
-        return tuple(chain.from_iterable(person[kind] for person in people for kind in kinds))
+        people = list(_bundled.persons().values())
+        chosen = (people[i][kind] for i in _ROLES[self.size][role] for kind in kinds)
+        return tuple(chain.from_iterable(chosen))
