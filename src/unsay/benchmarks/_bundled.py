@@ -44,16 +44,18 @@ def world() -> tuple[Example, ...]:
 
 def _knowledge(row: Mapping[str, Any], kind: str) -> Example:
     said = row[kind]
-    others = {
-        "paraphrased": (said["paraphrased_answer"],),
-        "perturbed": tuple(said["perturbed_answer"]),
-        "paraphrased_question": (said["paraphrased_question"],),
-    }
+    others: dict[str, tuple[str, ...]] = {}
+    if kind == "k1":
+        others = {
+            "paraphrased": (said["paraphrased_answer"],),
+            "perturbed": tuple(said["perturbed_answer"]),
+            "paraphrased_question": (said["paraphrased_question"],),
+        }
     return Example(
         prompt=said["question"],
         answer=said["answer"],
         id=f"{_slug(row['person'])}.{_slug(row['attribute'])}.{kind}",
-        alternatives=others if kind == "k1" else {},
+        alternatives=others,
         meta={"entity": row["person"], "attribute": row["attribute"], "knowledge": kind, "source": "people"},
     )
 
