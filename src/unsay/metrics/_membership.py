@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .. import stats
-from ._shared import broken, by_row, entities, join, left_out, obstacle
+from ._shared import broken, by_row, entities, finite, join, left_out, obstacle
 from .have import AnswerStats, Measurements
 from .needs import TokenStats
 from .score import Score, unscored
@@ -56,7 +56,7 @@ def membership_score(have: Measurements, members: str, others: str, signal: Sign
             extra["excess"] = auc.value - extra["retrained_auc"]
     lacking = "answer token"
     note = join(left_out(inside, rows[0], lacking), left_out(outside, rows[1], lacking), auc.note)
-    return Score(auc.value, values, auc.n, auc.ci, note, auc.clusters, extra)
+    return Score(auc.value, finite(values), auc.n, auc.ci, note, auc.clusters, extra)
 
 
 def _signals(have: Measurements, need: TokenStats, signal: Signal) -> dict[str, float]:

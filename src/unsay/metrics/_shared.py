@@ -36,7 +36,7 @@ def losses(answers: Sequence[AnswerStats]) -> Floats:
 def by_row(answers: Tokens, rows: Sequence[Example], value: Callable[[AnswerStats], float]) -> dict[str, float]:
     """`value` of each row's answers, averaged, by id; rows without an answer token are absent.
 
-    NaN where a log-probability is NaN: every comparison with NaN is false, so a broken model's ranks are all 0 and would
+    NaN where a log-probability is NaN: no comparison with NaN is true, so all ranks of a broken model are 0 and would
     otherwise pass for perfect memorisation.
     """
     found = {row.id: [a for a in answers.get(row.id, ()) if len(a.logp)] for row in rows}
@@ -56,6 +56,11 @@ def broken(values: Mapping[str, float]) -> str:
     """Says how many values are NaN, "" when none is. Infinite values are numbers here: p = 0 has infinite loss."""
     bad = sum(math.isnan(v) for v in values.values())
     return f"{bad} of {len(values)} rows gave no number: the model's log-probabilities are not finite" if bad else ""
+
+
+def finite(values: Mapping[str, float]) -> dict[str, float]:
+    """The finite ones of `values`: what can be written beside an example."""
+    return {i: v for i, v in values.items() if math.isfinite(v)}
 
 
 def left_out(values: Mapping[str, float], rows: Sequence[Example], lacking: str) -> str:

@@ -1,7 +1,7 @@
 """Does the model still write varied text rather than loops or nothing?
 
-Diversity of a generation = Π over n = 2, 3, 4 of (distinct n-grams / n-grams of words), 1 for a text too short to repeat
-and 0 for an empty one; the score is the mean over rows.
+Diversity of a generation = Π over n = 2, 3, 4 of (distinct n-grams / n-grams of words), 1 for a text too short to
+repeat and 0 for an empty one; the score is the mean over rows.
 
 Paper: Su et al. 2022 (arXiv:2202.06417), diversity.
 Differs: words instead of tokens; an empty generation counts 0.

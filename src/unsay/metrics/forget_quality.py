@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass
 
 from .. import stats
-from ._shared import broken, entities, join, left_out
+from ._shared import broken, entities, finite, join, left_out
 from .have import Measurements
 from .needs import TokenStats
 from .score import Score, unscored
@@ -64,4 +64,4 @@ class ForgetQuality:
         if paired.ci:
             extra |= {"difference_low": paired.ci[0], "difference_high": paired.ci[1]}
         note = join(left_out(ours, rows, lacking), paired.note)
-        return Score(p, ours, len(ours), None, note, paired.clusters, extra)
+        return Score(p, finite(ours), len(ours), None, note, paired.clusters, extra)

@@ -24,7 +24,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from ._shared import Floats, broken, losses, mean_score, obstacle
+from ._shared import Floats, losses, mean_score, obstacle
 from .have import Measurements
 from .needs import TokenStats
 from .score import Score, unscored
@@ -54,10 +54,8 @@ class TruthRatio:
         rows = have.rows(self.split)
         found, stand_ins = log_ratios(have, self.split)
         values = {i: aggregated(x, self.aggregate) for i, x in found.items()}
-        with np.errstate(over="ignore"):
-            extra = {"median_ratio": float(np.exp(np.median(list(found.values()))))} if found else {}
         note = f"the answer stands in for a paraphrase in {stand_ins} of {len(found)} rows" if stand_ins else ""
-        return mean_score(values, rows, lacking="perturbed answers", note=note, extra={} if broken(found) else extra)
+        return mean_score(values, rows, lacking="perturbed answers", note=note)
 
 
 def ratio_needs(split: str, model: str = "subject") -> tuple[TokenStats, TokenStats, TokenStats]:

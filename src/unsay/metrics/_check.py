@@ -1,0 +1,214 @@
+"""The contract of every metric, ours or another distribution's: run it with ``check_metric(MyMetric())`` in a test."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data.example import Example
+from ..errors import UnsayError
+from ..naming import digest
+from .have import AnswerStats, Measurements, Texts, Tokens
+from .needs import Generations, Need, TokenStats
+from .score import Metric, Score, metric_id
+
+_ALTERNATIVES = {"paraphrased": 1, "perturbed": 4, "refusal": 1, "paraphrased_question": 1}
+_REASON = "this need was withheld by the check"
+Tweak = Callable[[AnswerStats], AnswerStats]
+
+
+def check_metric(metric: Metric) -> None:
+    """Checks a metric on made-up measurements; takes a fraction of a second.
+
+    1 a frozen, hashable dataclass; 2 `needs` a non-empty tuple, the same every time; 3 reads nothing undeclared; 4 pure;
+    5 the order of rows changes nothing; 6 a missing need gives a score or a reason that repeats why; 7 no rows, one row,
+    rows without alternatives, one-token answers, empty generations, equal values, p = 0 and NaN log-probabilities give a
+    finite number or a reason, without numpy warnings; 8 `per_example` is finite and has ids of the rows, the interval is
+    ordered, `extra` is finite.
+
+    Raises:
+        UnsayError: listing every clause that does not hold.
+    """
+    problems = [*_shape(metric)]
+    if not problems:
+        problems += _behaviour(metric)
+    if problems:
+        name = type(metric).__name__
+        raise UnsayError("\n".join(f"{name}: {p}" for p in problems), "see the contract in unsay.testing.check_metric")
+
+
+def made_up(
+    needs: Sequence[Need],
+    *,
+    rows: int = 12,
+    text: str = "a b c a b c d",
+    tweak: Tweak | None = None,
+    bare: bool = False,
+) -> Measurements:
+    """Random measurements that answer `needs`: every split has `rows` rows of entities of two rows each.
+
+    Args:
+        needs: What to answer.
+        rows: Rows in each split.
+        text: Start of every generation.
+        tweak: Applied to the statistics of every answer.
+        bare: Rows have no alternatives at all, so needs that ask for one get empty tuples.
+    """
+    splits = {n.split: tuple(_row(n.split, i, bare) for i in range(rows)) for n in needs}
+    answers: dict[Need, Tokens | Texts] = {}
+    for need in needs:
+        if isinstance(need, Generations):
+            answers[need] = {r.id: () if bare and need.prompt != "prompt" else (text,) for r in splits[need.split]}
+        else:
+            answers[need] = {r.id: _answers(need, r, tweak) for r in splits[need.split]}
+    return Measurements(splits=splits, answers=answers)
+
+
+def _row(split: str, i: int, bare: bool) -> Example:
+    kinds = {} if bare else {k: tuple(f"{k} {split} {i} {j}" for j in range(n)) for k, n in _ALTERNATIVES.items()}
+    return Example(
+        f"{split} question {i}?", f"{split} answer {i}", alternatives=kinds, meta={"entity": f"{split}{i // 2}"}
+    )
+
+
+def _answers(need: TokenStats, row: Example, tweak: Tweak | None) -> tuple[AnswerStats, ...]:
+    if need.prompt != "prompt" and not row.answers(need.prompt):
+        return ()
+    stats = []
+    for text in row.answers(need.answer):
+        rng = np.random.default_rng(int(digest([dataclasses.astuple(need), row.id, text], 6), 16))
+        length = int(rng.integers(2, 9))
+        one = AnswerStats(
+            logp=-rng.gamma(1.0, 1.0, length).astype(np.float32),
+            rank=rng.integers(0, 2, length).astype(np.int32),
+            vocab_mean=-rng.gamma(4.0, 1.0, length).astype(np.float32),
+            vocab_std=rng.gamma(4.0, 0.5, length).astype(np.float32),
+            text=text,
+        )
+        stats.append(tweak(one) if tweak else one)
+    return tuple(stats)
+
+
+def _shape(metric: Metric) -> list[str]:
+    if not dataclasses.is_dataclass(metric) or not type(metric).__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return ["is not a frozen dataclass"]
+    problems = []
+    if not (type(metric).__doc__ or "").strip():
+        problems.append("has no docstring")
+    if hash(metric) != hash(dataclasses.replace(metric)):
+        problems.append("its copies have different hashes")
+    if not isinstance(metric.needs, tuple) or not metric.needs:
+        problems.append("`needs` is not a non-empty tuple")
+    elif metric.needs != metric.needs or len(set(metric.needs)) != len(metric.needs):
+        problems.append("`needs` changes or repeats itself")
+    if metric_id(metric) != metric_id(dataclasses.replace(metric)):
+        problems.append("its id changes")
+    return problems
+
+
+def _behaviour(metric: Metric) -> list[str]:
+    needs = metric.needs
+    have = made_up(needs)
+    first, problems = _scored(metric, have, "made-up rows")
+    if first is None:
+        return problems
+    if not first.scored:
+        problems.append(f"made-up rows with every need answered give no number: {first.note}")
+    if not same(first, metric.score(have)):
+        problems.append("the same measurements give another score the second time")
+    if not same(first, metric.score(_turned(have))):
+        problems.append("the order of the rows changes the score")
+    for name, case in _degenerate(needs).items():
+        problems += _scored(metric, case, name)[1]
+    for need in needs:
+        rest = {n: a for n, a in have.answers.items() if n != need}
+        found, more = _scored(metric, Measurements(have.splits, rest, {need: _REASON}), f"without {need}")
+        problems += more
+        if found and not found.scored and _REASON not in found.note:
+            problems.append(f"without {need} the note does not repeat the reason: {found.note!r}")
+    nothing, more = _scored(metric, Measurements(have.splits, {}, dict.fromkeys(needs, _REASON)), "without any need")
+    if nothing and nothing.scored:
+        problems.append("gives a number although nothing was measured")
+    return problems + more
+
+
+def _degenerate(needs: Sequence[Need]) -> Mapping[str, Measurements]:
+    def one_token(a: AnswerStats) -> AnswerStats:
+        return AnswerStats(a.logp[:1], a.rank[:1], a.vocab_mean[:1], a.vocab_std[:1], a.text)
+
+    def no_token(a: AnswerStats) -> AnswerStats:
+        return AnswerStats(a.logp[:0], a.rank[:0], a.vocab_mean[:0], a.vocab_std[:0], "")
+
+    def filled(logp: float, std: float = 0.0) -> Tweak:
+        def tweak(a: AnswerStats) -> AnswerStats:
+            level = np.full_like(a.logp, logp)
+            return AnswerStats(level, np.zeros_like(a.rank), level, np.full_like(a.logp, std), a.text)
+
+        return tweak
+
+    return {
+        "no splits": Measurements({}, {}),
+        "one row": made_up(needs, rows=1),
+        "two rows": made_up(needs, rows=2),
+        "rows without alternatives": made_up(needs, bare=True),
+        "one-token answers": made_up(needs, tweak=one_token),
+        "answers without a token": made_up(needs, tweak=no_token),
+        "empty generations": made_up(needs, text=""),
+        "equal values": made_up(needs, tweak=filled(-1.0, 1.0)),
+        "a certain model": made_up(needs, tweak=filled(0.0)),
+        "p = 0": made_up(needs, tweak=filled(-math.inf)),
+        "NaN log-probabilities": made_up(needs, tweak=filled(math.nan)),
+    }
+
+
+def _turned(have: Measurements) -> Measurements:
+    """The same measurements with every list and table in reverse order."""
+    answers = {need: dict(reversed(list(table.items()))) for need, table in reversed(list(have.answers.items()))}
+    return Measurements({split: tuple(reversed(rows)) for split, rows in have.splits.items()}, answers)  # type: ignore[arg-type]
+
+
+def _scored(metric: Metric, have: Measurements, case: str) -> tuple[Score | None, list[str]]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            found = metric.score(have)
+    except Exception as error:  # any exception at all breaks the contract, and the check lists them together
+        return None, [f"{case}: raised {type(error).__name__}: {error}"]
+    ids = {row.id for rows in have.splits.values() for row in rows}
+    problems = []
+    if math.isinf(found.value) or (math.isnan(found.value) and not found.note):
+        problems.append(f"{case}: value {found.value} with note {found.note!r}")
+    if found.ci and not found.ci[0] <= found.ci[1]:
+        problems.append(f"{case}: interval {found.ci} is not ordered")
+    if found.scored and not found.n > 0:
+        problems.append(f"{case}: a number from n = {found.n} examples")
+    if not set(found.per_example) <= ids:
+        problems.append(f"{case}: per_example has ids that are not in the rows")
+    if not all(math.isfinite(v) for v in found.per_example.values()):
+        problems.append(f"{case}: per_example is not finite")
+    if not all(math.isfinite(v) for v in found.extra.values()):
+        problems.append(f"{case}: extra is not finite: {dict(found.extra)}")
+    return found, problems
+
+
+def same(a: Score, b: Score) -> bool:
+    """Whether two scores are equal, NaN equal to NaN, rounding of sums in another order (1e-12) allowed."""
+
+    def near(x: Any, y: Any) -> bool:
+        return bool(np.allclose(np.asarray(x, float), np.asarray(y, float), rtol=1e-12, atol=1e-12, equal_nan=True))
+
+    return (
+        near(a.value, b.value)
+        and (a.ci is None) == (b.ci is None)
+        and (a.ci is None or near(a.ci, b.ci))
+        and (a.n, a.note, a.clusters) == (b.n, b.note, b.clusters)
+        and a.per_example.keys() == b.per_example.keys()
+        and all(near(v, b.per_example[k]) for k, v in a.per_example.items())
+        and a.extra.keys() == b.extra.keys()
+        and all(near(v, b.extra[k]) for k, v in a.extra.items())
+    )
