@@ -1,0 +1,60 @@
+"""From a need to the distinct texts it is about, and back: two needs that ask the same text share its measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from ..data.example import Example, Message, Prompt
+from ..metrics.needs import Generations, Need, TokenStats
+
+
+class Ask(NamedTuple):
+    """One answer to be scored after one prompt."""
+
+    prompt: Prompt
+    answer: str
+
+
+def prompts_of(row: Example, kind: str) -> tuple[Prompt, ...]:
+    """The prompts of `row` under `kind`: ``prompt`` itself, or every text of an alternative such as paraphrased_question.
+
+    In a conversation the alternative replaces the last user turn.
+    """
+    if kind == "prompt":
+        return (row.prompt,)
+    return tuple(_reworded(row.prompt, text) for text in row.answers(kind))
+
+
+def asks_of(need: TokenStats, rows: Sequence[Example]) -> dict[str, tuple[Ask, ...]]:
+    """What has to be scored for `need`, by example id; rows without the alternative it names are left out.
+
+    Several prompts and several answers give every pair, prompts outermost.
+    """
+    found = {}
+    for row in rows:
+        asks = tuple(Ask(p, a) for p in prompts_of(row, need.prompt) for a in row.answers(need.answer))
+        if asks:
+            found[row.id] = asks
+    return found
+
+
+def questions_of(need: Generations, rows: Sequence[Example]) -> dict[str, tuple[Prompt, ...]]:
+    """What has to be continued for `need`, by example id; rows without the alternative it names are left out."""
+    found = {row.id: prompts_of(row, need.prompt) for row in rows}
+    return {key: prompts for key, prompts in found.items() if prompts}
+
+
+def asked_of(need: Need) -> Need:
+    """The same need addressed to whichever model is at hand: what is stored does not depend on its role."""
+    return replace(need, model="subject")
+
+
+def _reworded(prompt: Prompt, text: str) -> Prompt:
+    if isinstance(prompt, str):
+        return text
+    last = max((i for i, turn in enumerate(prompt) if turn.role == "user"), default=None)
+    if last is None:
+        return (*prompt, Message("user", text))
+    return (*prompt[:last], Message("user", text), *prompt[last + 1 :])

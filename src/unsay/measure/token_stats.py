@@ -1,0 +1,202 @@
+"""Teacher-forced statistics of answer tokens: one forward per distinct text, whatever number of metrics reads it.
+
+All answers to one prompt are scored in one forward over their token tree (`tree.py`); trees of similar size share a
+batch; the head runs on the positions that predict an answer token, and the vocabulary is reduced there (`vocabulary.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.batch import groups
+from ..data.template import Encoded
+from ..errors import DataError
+from ..metrics.have import AnswerStats
+from ..models.layers import backbone, head_is_plain, logits_of
+from ..models.lm import LM
+from .texts import Ask
+from .tree import Tree, grow
+from .vocabulary import Positions, vocabulary_stats
+from .working import resolve_precision, working
+
+VERSION = 1
+"""Part of every store key; raise it when the same model and texts would come out as other numbers."""
+
+MICRO_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one batch gave."""
+
+    stats: dict[Ask, AnswerStats]
+    tokens: int
+    """Real tokens that went through the model for it."""
+
+
+class Sweep:
+    """The forwards that score a list of texts, planned before the first one runs.
+
+    Args:
+        lm: Whose tokenizer and template encode the texts. Its model is not touched before `run`.
+        asks: What to score; repeats are scored once.
+        max_length: Tokens of prompt + answer; a longer answer is scored up to there and listed in `cut`.
+        micro_tokens: Tokens (padding included) of one forward; the memory knob.
+
+    Attributes:
+        tokens: Real tokens that will go through the model, if it takes token trees.
+        cut: Texts whose answers are longer than the limit.
+
+    Raises:
+        DataError: a text cannot be encoded, or its prompt leaves no room for the answer.
+    """
+
+    def __init__(
+        self, lm: LM, asks: Sequence[Ask], *, max_length: int = 1024, micro_tokens: int = MICRO_TOKENS
+    ) -> None:
+        self._lm = lm
+        self._micro_tokens = micro_tokens
+        self._asks = list(dict.fromkeys(asks))
+        whole = lm.template.encode_many(self._asks)
+        full = sum(e.answer_start >= max_length for e in whole)
+        if full:
+            raise DataError(
+                f"{full} of {len(whole)} prompts leave no room for an answer in {max_length} tokens",
+                "shorten the prompts or raise data.max_length",
+            )
+        self._rows = [e.cut(max_length) for e in whole]
+        self.cut = tuple(a for a, e in zip(self._asks, whole, strict=True) if len(e) > max_length)
+        self._trees = _trees(self._rows, micro_tokens)
+        self.tokens = sum(map(len, self._trees))
+
+    def run(self, precision: str = "auto") -> Iterator[Scored]:
+        """One batch after the other; every text appears in exactly one.
+
+        Args:
+            precision: auto, fp32 or bf16 weights.
+        """
+        if not self._trees:
+            return
+        with working(self._lm, resolve_precision(precision, self._lm.device)) as model:
+            trees = self._trees
+            if not _takes_trees(model, trees):
+                trees = [t for i, e in enumerate(self._rows) for t in grow([(i, e.input_ids, e.answer_start)], len(e))]
+            for chain in (False, True):
+                alike = [t for t in trees if t.chain is chain]
+                for group in groups([len(t) for t in alike], self._micro_tokens):
+                    yield self._score(model, [alike[i] for i in group], chain)
+
+    def _score(self, model: nn.Module, trees: list[Tree], chain: bool) -> Scored:
+        pad, device = self._lm.template.pad_id, self._lm.device
+        hidden = _hidden(model, trees, pad, device, chain)
+        width = hidden.shape[1]
+        # Every position that predicts something, once, in the order of the batch.
+        asked = np.concatenate([b * width + leaf.before for b, t in enumerate(trees) for leaf in t.leaves])
+        targets = np.concatenate([leaf.target for t in trees for leaf in t.leaves])
+        positions, rows = np.unique(asked, return_inverse=True)
+        order = np.argsort(rows, kind="stable")
+        found = vocabulary_stats(
+            hidden.flatten(0, 1)[torch.from_numpy(positions).to(device)],
+            lambda part: logits_of(model, part),
+            torch.from_numpy(rows[order]).to(device),
+            torch.from_numpy(targets[order]).to(device),
+        )
+        return Scored(self._stats(trees, found, rows, order), sum(map(len, trees)))
+
+    def _stats(
+        self, trees: list[Tree], found: Positions, rows: np.ndarray, order: np.ndarray
+    ) -> dict[Ask, AnswerStats]:
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        logp, rank = found.logp.numpy()[back], found.rank.numpy()[back]
+        mean, std = found.mean.numpy()[rows], found.std.numpy()[rows]
+        out, at = {}, 0
+        for leaf in (leaf for t in trees for leaf in t.leaves):
+            part = slice(at, at + len(leaf.target))
+            ask = self._asks[leaf.index]
+            out[ask] = AnswerStats(logp[part], rank[part], mean[part], std[part], ask.answer)
+            at = part.stop
+        return out
+
+
+def token_stats(
+    lm: LM,
+    asks: Sequence[Ask],
+    *,
+    precision: str = "auto",
+    max_length: int = 1024,
+    micro_tokens: int = MICRO_TOKENS,
+) -> dict[Ask, AnswerStats]:
+    """`Sweep` from end to end, without a store."""
+    found: dict[Ask, AnswerStats] = {}
+    for batch in Sweep(lm, asks, max_length=max_length, micro_tokens=micro_tokens).run(precision):
+        found |= batch.stats
+    return found
+
+
+def _trees(rows: Sequence[Encoded], limit: int) -> list[Tree]:
+    by_prompt: dict[tuple[int, ...], list[tuple[int, list[int], int]]] = {}
+    for i, row in enumerate(rows):
+        by_prompt.setdefault(tuple(row.input_ids[: row.answer_start]), []).append((i, row.input_ids, row.answer_start))
+    return [tree for same in by_prompt.values() for tree in grow(same, limit)]
+
+
+def _hidden(model: nn.Module, trees: Sequence[Tree], pad: int, device: torch.device, chain: bool) -> Tensor:
+    """[B, T, D] last hidden states of a batch of trees."""
+    width = max(map(len, trees))
+    ids = np.full((len(trees), width), pad, np.int64)
+    for row, tree in zip(ids, trees, strict=True):
+        row[: len(tree)] = tree.tokens
+    given = {"input_ids": torch.from_numpy(ids).to(device)}
+    if not chain:  # plain sequences are padded on the right only, where causal attention needs no mask
+        positions = np.zeros((len(trees), width), np.int64)
+        sees = np.broadcast_to(np.eye(width, dtype=bool), (len(trees), width, width)).copy()
+        for b, tree in enumerate(trees):
+            positions[b, : len(tree)] = tree.depths
+            sees[b, : len(tree), : len(tree)] = tree.ancestors()
+        dtype = next(model.parameters()).dtype
+        hides = torch.from_numpy(~sees).to(device)[:, None]
+        given["attention_mask"] = torch.zeros(hides.shape, dtype=dtype, device=device).masked_fill_(
+            hides, torch.finfo(dtype).min
+        )
+        given["position_ids"] = torch.from_numpy(positions).to(device)
+    states: Tensor = backbone(model)(**given, use_cache=False).last_hidden_state
+    return states
+
+
+def _takes_trees(model: nn.Module, trees: Sequence[Tree]) -> bool:
+    """Whether hidden states in a tree are those of the plain sequences.
+
+    Not so for recurrent layers, for attention kernels without free masks, and beyond a sliding window. Settled by trying
+    it on a small tree, since a config says too little.
+    """
+    window = _window(model)
+    if all(t.chain for t in trees) or (window and max(t.longest for t in trees) > window):
+        return False
+    vocabulary = model.get_input_embeddings().num_embeddings
+    ids = [i % vocabulary for i in (5, 6, 7, 8, 9, 11)]
+    other = [*ids[:3], *(i % vocabulary for i in (12, 10, 7))]
+    (tree,) = grow([(0, ids, 3), (1, other, 3)], 100)
+    if tree.chain:
+        return False
+    device = model.get_input_embeddings().weight.device
+    together = _hidden(model, [tree], 0, device, False)[0]
+    for index, sequence in enumerate((ids, other)):
+        (alone,) = grow([(0, sequence, 3)], 100)
+        expected = _hidden(model, [alone], 0, device, True)[0, 2:].float()
+        got = together[torch.from_numpy(tree.leaves[index].before).to(device)].float()
+        if (got - expected).norm() > 0.05 * expected.norm():
+            return False
+    return True
+
+
+def _window(model: nn.Module) -> int:
+    """Tokens within sight of attention where that is limited, else 0."""
+    config = model.config.get_text_config().to_dict()
+    limits = [config.get(name) for name in ("sliding_window", "attention_chunk_size")]
+    return min((int(x) for x in limits if x), default=0)
