@@ -1,0 +1,29 @@
+r"""Gradient ascent: step against the likelihood of the forget answers.
+
+    L = −nll_forget = E_t[ log p_θ(y_t | x, y_<t) ]      mean over the answer tokens t of the batch
+
+Paper    Jang, Yoon, Yang, Cha, Lee, Logeswaran, Seo (2023). Knowledge Unlearning for Mitigating Privacy Risks in Language
+         Models. arXiv:2210.01504
+Limits   Unbounded below: nothing but the number of steps keeps the model whole.
+Differs  The loss is taken on answers, not on whole sequences.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..training.gradient import GradientMethod
+from ..training.step import Step
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradAscent(GradientMethod):
+    """Maximise the loss on the forget rows; nothing else."""
+
+    uses_retain = False
+
+    def loss(self, step: Step) -> Tensor:
+        """Minus the NLL of the forget answers."""
+        return -step.forget.nll

@@ -1,0 +1,105 @@
+"""What a forward pass is given: encoded rows of one or more roles, and the counts their means divide by.
+
+Letters, here and in `step`: B sequences, T tokens, V vocabulary, D width, A answer tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..data.batch import pad
+from ..data.example import Example
+from ..data.template import Encoded, Template
+from ..naming import digest
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One encoded row; `key` is a content hash of its tokens, by which cached numbers are found."""
+
+    tokens: Encoded
+    key: str
+
+    @property
+    def length(self) -> int:
+        """Tokens, prompt included."""
+        return len(self.tokens.input_ids)
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens that carry the loss, end of turn included."""
+        return self.length - self.tokens.answer_start
+
+
+def encode_rows(rows: Sequence[Example], template: Template, max_length: int | None = None) -> list[Row]:
+    """`rows` as tokens, cut at `max_length` tokens when one is given (the data checks have counted what that cuts)."""
+    encoded = template.encode_many([(row.prompt, row.answer) for row in rows])
+    if max_length is not None:
+        encoded = [tokens.cut(max_length) for tokens in encoded]
+    return [Row(tokens, digest([tokens.input_ids, tokens.answer_start], 8)) for tokens in encoded]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Size of one role over a whole accumulated batch."""
+
+    sequences: int = 0
+    answer_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """The rows of one forward, right-padded; the rows of a role lie next to each other."""
+
+    input_ids: Tensor
+    """[B, T] int64"""
+    lengths: Tensor
+    """[B] int64"""
+    answer_start: Tensor
+    """[B] int64, ≥ 1"""
+    keys: tuple[str, ...]
+    roles: Mapping[str, slice]
+
+    @classmethod
+    def of(cls, rows: Mapping[str, Sequence[Row]], pad_id: int) -> MicroBatch:
+        """Pad the rows of every role together. A role may have none."""
+        flat, roles = [], {}
+        for role, members in rows.items():
+            roles[role] = slice(len(flat), len(flat) + len(members))
+            flat.extend(members)
+        ids, lengths, start = pad([row.tokens for row in flat], pad_id)
+        return cls(
+            torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(start), tuple(r.key for r in flat), roles
+        )
+
+    def only(self, role: str) -> MicroBatch:
+        """The rows of one role, padded as before (so that shapes agree with the whole)."""
+        rows = self.roles[role]
+        return MicroBatch(
+            self.input_ids[rows],
+            self.lengths[rows],
+            self.answer_start[rows],
+            self.keys[rows],
+            {role: slice(0, rows.stop - rows.start)},
+        )
+
+    def to(self, device: torch.device) -> MicroBatch:
+        """On another device."""
+        return MicroBatch(
+            self.input_ids.to(device), self.lengths.to(device), self.answer_start.to(device), self.keys, self.roles
+        )
+
+    @property
+    def padded_tokens(self) -> int:
+        """B × T."""
+        return self.input_ids.numel()
+
+
+def answer_mask(batch: MicroBatch) -> Tensor:
+    """[B, T-1] bool: positions whose next token belongs to the answer. From lengths, never from pad ids."""
+    at = torch.arange(batch.input_ids.shape[1] - 1, device=batch.input_ids.device)
+    return (at >= batch.answer_start[:, None] - 1) & (at < batch.lengths[:, None] - 1)

@@ -1,0 +1,93 @@
+"""One forward of one micro-batch through one model, run when its first number is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MethodError, NeedError
+from ..models.layers import backbone, head
+from .batch import MicroBatch
+
+
+class Forward:
+    """The backbone's output for `batch`, and what declared layers gave on the way.
+
+    No attention mask is passed: rows are padded on the right only, so that causal attention never lets a real token see
+    padding; what comes out at padded positions is noise that nothing reads.
+
+    Args:
+        model: A causal LM, plain or wrapped by peft.
+        batch: On the model's device.
+        layers: Module names whose output is kept, such as ``model.layers.7``.
+        grad: Whether the result can be differentiated.
+    """
+
+    def __init__(self, model: nn.Module, batch: MicroBatch, layers: tuple[str, ...] = (), *, grad: bool = True):
+        self.batch = batch
+        self._model = model
+        self._layers = layers
+        self._grad = grad
+        self._captured: dict[str, Tensor] = {}
+
+    @cached_property
+    def last(self) -> Tensor:
+        """[B, T, D] hidden states that the head reads."""
+        with torch.set_grad_enabled(self._grad and torch.is_grad_enabled()), self._capturing():
+            out = backbone(self._model)(input_ids=self.batch.input_ids, use_cache=False)
+        states: Tensor = out.last_hidden_state
+        return states
+
+    @cached_property
+    def head(self) -> Any:
+        """The output head of the model; see `row_loss.Projection`."""
+        return head(self._model)
+
+    def captured(self, layer: str) -> Tensor:
+        """[B, T, D] output of a declared layer.
+
+        Raises:
+            NeedError: it was not declared.
+        """
+        if layer not in self._layers:
+            raise NeedError(
+                f"the objective reads layer {layer!r}, and declares {', '.join(self._layers) or 'none'}",
+                "name it in the method's layers",
+            )
+        _ = self.last
+        return self._captured[layer]
+
+    @contextlib.contextmanager
+    def _capturing(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for name in self._layers:
+                handle = find_module(self._model, name).register_forward_hook(self._keep(name))
+                stack.callback(handle.remove)
+            yield
+
+    def _keep(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            self._captured[name] = output[0] if isinstance(output, tuple) else output
+
+        return hook
+
+
+def find_module(model: nn.Module, name: str) -> nn.Module:
+    """The module called `name` in the model as it was loaded, whether or not peft wraps it.
+
+    Raises:
+        MethodError: there is none.
+    """
+    from peft import PeftModel
+
+    root = model.get_base_model() if isinstance(model, PeftModel) else model
+    try:
+        return root.get_submodule(name)
+    except AttributeError:
+        known = [n for n, m in root.named_modules() if isinstance(m, nn.ModuleList)]
+        raise MethodError(f"the model has no layer {name!r}", f"layers are numbered under {', '.join(known)}") from None

@@ -1,0 +1,167 @@
+"""The frozen model an objective compares with (θ0), in three forms that give the same numbers.
+
+copy     a second set of weights
+adapter  the same weights with the LoRA adapter switched off
+cache    only the log-probabilities of the answer tokens, computed once before the first step
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..data.batch import groups
+from ..errors import MethodError, NeedError
+from ..models.adapters import reference_disabled
+from ..naming import digest
+from ..runs.store import Store
+from .batch import Counts, MicroBatch, Row
+from .forward import Forward
+from .step import CachedScores, Ref, View
+
+if TYPE_CHECKING:
+    from ..models.lm import LM
+    from ..runs.run import Run
+
+Uses = bool | Literal["logps"]
+"""What an objective reads of the reference: nothing, anything, or answer log-probabilities alone (which can be cached)."""
+Mode = Literal["copy", "adapter", "cache"]
+
+_SWEEP_TOKENS = 4096
+"""Padded tokens per forward of the sweep, which keeps no activations."""
+
+
+class FrozenCopy(Ref):
+    """A second model, without gradient."""
+
+    def __init__(self, model: nn.Module, layers: tuple[str, ...] = ()):
+        self._model = model.eval()
+        self._layers = layers
+
+    def view(self, role: str, batch: MicroBatch, counts: Counts) -> View:
+        """The rows through the frozen weights."""
+        with torch.no_grad():
+            return _FrozenView(Forward(self._model, batch, self._layers, grad=False), role, counts)
+
+
+class AdapterOff(Ref):
+    """The model under training with its adapter switched off for the moment."""
+
+    def __init__(self, model: nn.Module, layers: tuple[str, ...] = ()):
+        self._model = model
+        self._layers = layers
+
+    def view(self, role: str, batch: MicroBatch, counts: Counts) -> View:
+        """The rows through the weights under the adapter."""
+        forward = Forward(self._model, batch, self._layers, grad=False)
+        with torch.no_grad(), reference_disabled(self._model):
+            _ = forward.last
+        return _FrozenView(forward, role, counts)
+
+
+class CachedLogps(Ref):
+    """Log-probabilities of the answer tokens by row."""
+
+    def __init__(self, table: Mapping[str, Tensor]):
+        self._table = table
+
+    def view(self, role: str, batch: MicroBatch, counts: Counts) -> CachedScores:
+        """The rows' numbers out of the table.
+
+        Raises:
+            NeedError: a row was not in the sweep.
+        """
+        try:
+            found = [self._table[key] for key in batch.keys]
+        except KeyError as missing:
+            raise NeedError(f"the reference cache has no row {missing}", "list the role in the method's roles()") from None
+        device = batch.input_ids.device
+        values = torch.cat(found).to(device) if found else torch.zeros(0, device=device)
+        return CachedScores(batch, counts, values)
+
+
+class _FrozenView(View):
+    """A view whose numbers carry no gradient, whatever is going on around it."""
+
+    def _answer_logps(self) -> Tensor:
+        with torch.no_grad():
+            return super()._answer_logps()
+
+
+def choose(uses: Uses, wanted: str, model: nn.Module) -> Mode | None:
+    """Which form to use; None when the objective reads no reference.
+
+    Args:
+        uses: What the objective declares.
+        wanted: ``train.reference``.
+        model: The model before training.
+
+    Raises:
+        MethodError: the form that was asked for cannot give what the objective reads.
+    """
+    if not uses:
+        return None
+    fresh = adapter_is_fresh(model)
+    if wanted == "auto":
+        return "cache" if uses == "logps" else "adapter" if fresh else "copy"
+    if wanted == "cache" and uses != "logps":
+        raise MethodError(
+            "train.reference=cache keeps log-probabilities only, and this method reads more of the reference",
+            "train.reference=copy, or auto",
+        )
+    if wanted == "adapter" and not fresh:
+        raise MethodError(
+            "train.reference=adapter needs a new LoRA adapter: switched off, a trained one is not the model before unlearning",
+            "train.reference=copy, or auto",
+        )
+    return {"copy": "copy", "adapter": "adapter", "cache": "cache"}[wanted]  # type: ignore[return-value]
+
+
+def adapter_is_fresh(model: nn.Module) -> bool:
+    """Whether the model carries a LoRA adapter that changes nothing yet (every B is zero)."""
+    up = [p for name, p in model.named_parameters() if "lora_B" in name or "lora_embedding_B" in name]
+    return bool(up) and all(not p.any() for p in up)
+
+
+def cached_logps(
+    lm: LM, model: nn.Module, rows: Iterable[Row], *, precision: str, run: Run, fingerprint: str
+) -> CachedLogps:
+    """Answer log-probabilities of `rows` under `model`, from the store or by one length-sorted sweep.
+
+    Args:
+        lm: The model before training, for its template and pad token.
+        model: What runs the forward: the same weights in the working precision.
+        rows: The rows of every role that the objective compares.
+        precision: ``fp32`` or ``bf16``; part of the key.
+        run: For progress and signals.
+        fingerprint: Of the model before training.
+    """
+    unique = list({row.key: row for row in rows}.values())
+    key = digest(["reference", fingerprint, lm.template.fingerprint(), precision, sorted(row.key for row in unique)])
+    store = Store()
+    table = store.get_table(key)
+    if table is None:
+        table = _sweep(model, unique, lm.template.pad_id, run)
+        store.put_table(key, table)
+    return CachedLogps({k: torch.from_numpy(v.copy()) for k, v in zip(table["key"], table["logps"], strict=True)})
+
+
+def _sweep(model: nn.Module, rows: Sequence[Row], pad_id: int, run: Run) -> dict[str, list]:
+    device = next(model.parameters()).device
+    keys, logps = [], []
+    with torch.no_grad(), run.progress("reference", len(rows), "rows") as bar:
+        for group in groups([row.length for row in rows], _SWEEP_TOKENS):
+            run.check_stop()
+            members = [rows[i] for i in group]
+            batch = MicroBatch.of({"rows": members}, pad_id).to(device)
+            view = View(Forward(model, batch, grad=False), "rows", Counts())
+            values = view.token_logps.float().cpu()
+            mask = view.mask.cpu()
+            for number, row in enumerate(members):
+                keys.append(row.key)
+                logps.append(values[number][mask[number]].numpy())
+            bar.advance(len(members))
+    return {"key": keys, "logps": logps}

@@ -1,0 +1,135 @@
+"""Which rows each optimiser step sees: a pure function of (seed, step), so that nothing has to be replayed on resume."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data.batch import split_sorted
+from ..errors import DataError
+from ..naming import derive_seed
+from .batch import Counts, MicroBatch, Row
+
+DRAWN = "retain"
+"""The role whose rows are drawn at random, one for each row of the first role; all others go along with it by index."""
+_WASTE = 0.05
+"""More micro-batches than the budget asks for are made while padding exceeds this share …"""
+_EXTRA = 2
+"""… but at most this many times as many."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The rows of one optimiser step, split for memory."""
+
+    micros: tuple[MicroBatch, ...]
+    counts: Mapping[str, Counts]
+    real_tokens: int
+    padded_tokens: int
+
+
+class Schedule:
+    """All batches of a training, by step number.
+
+    The first role drives: an epoch is one pass over its rows in the order ``perm(seed, epoch)``. Row i of every other role
+    accompanies row i of the first, but for `DRAWN`, whose partner of row i is drawn anew in every epoch.
+
+    Args:
+        rows: Encoded rows by role; the first role must not be empty.
+        seed: Of the run.
+        batch: Rows of the first role per step.
+        micro_tokens: Padded tokens per forward, about.
+        epochs: Passes over the first role, maybe a fraction.
+        max_steps: Overrides `epochs` when positive.
+        paired: Keep the rows of one item in one micro-batch.
+        pad_id: Fills the batches.
+    """
+
+    def __init__(
+        self,
+        rows: Mapping[str, Sequence[Row]],
+        *,
+        seed: int,
+        batch: int,
+        micro_tokens: int,
+        epochs: float,
+        max_steps: int = -1,
+        paired: bool = False,
+        pad_id: int,
+    ):
+        self._rows = {role: list(members) for role, members in rows.items()}
+        self._first = next(iter(self._rows))
+        self._seed = seed
+        self._batch = batch
+        self._micro_tokens = micro_tokens
+        self._paired = paired
+        self._pad_id = pad_id
+        size = len(self._rows[self._first])
+        _check(self._rows, self._first)
+        self.steps_per_epoch = math.ceil(size / batch)
+        self.steps = max_steps if max_steps > 0 else max(1, math.ceil(epochs * self.steps_per_epoch - 1e-9))
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        items = [self._item(epoch, i) for epoch, i in self._indices(step)]
+        counts = {
+            role: Counts(len(items), sum(item[role].answer_tokens for item in items)) for role in self._rows
+        }
+        if self._paired:
+            units = items
+        else:
+            units = [{role: row} for item in items for role, row in item.items()]
+        sizes = [max(row.length for row in unit.values()) for unit in units]
+        parts = self._split(sizes, [len(unit) for unit in units])
+        micros = tuple(
+            MicroBatch.of({role: [units[i][role] for i in part if role in units[i]] for role in self._rows}, self._pad_id)
+            for part in parts
+        )
+        real = sum(row.length for item in items for row in item.values())
+        return Batch(micros, counts, real, sum(micro.padded_tokens for micro in micros))
+
+    def _indices(self, step: int) -> list[tuple[int, int]]:
+        """(epoch, row number) of one step's items."""
+        epoch, at = divmod(step, self.steps_per_epoch)
+        size = len(self._rows[self._first])
+        order = np.random.default_rng(derive_seed(self._seed, "order", epoch)).permutation(size)
+        return [(epoch, int(i)) for i in order[at * self._batch : (at + 1) * self._batch]]
+
+    def _item(self, epoch: int, i: int) -> dict[str, Row]:
+        item = {}
+        for role, members in self._rows.items():
+            partner = role == DRAWN and role != self._first
+            item[role] = members[derive_seed(self._seed, role, epoch, i) % len(members) if partner else i]
+        return item
+
+    def _split(self, sizes: Sequence[int], rows: Sequence[int]) -> list[list[int]]:
+        """Units of similar length together: as many groups as the budget needs, more while too much would be padding."""
+        width = max(rows)
+        total = sum(size * n for size, n in zip(sizes, rows, strict=True))
+        least = min(max(1, math.ceil(total / self._micro_tokens)), len(sizes))
+        most = min(max(least, least * _EXTRA), len(sizes))
+        for k in range(least, most + 1):
+            parts = split_sorted(sizes, k)
+            padded = sum(max(sizes[i] for i in part) * len(part) for part in parts)
+            largest = max(max(sizes[i] for i in part) * len(part) * width for part in parts)
+            if padded * (1 - _WASTE) <= sum(sizes) and largest <= 1.5 * self._micro_tokens:
+                break
+        return parts
+
+
+def _check(rows: Mapping[str, Sequence[Row]], first: str) -> None:
+    size = len(rows[first])
+    if not size:
+        raise DataError(f"there are no {first} rows to train on", f"give at least one {first} row")
+    for role, members in rows.items():
+        if role == DRAWN and not members:
+            raise DataError(
+                "the method needs retain rows, and there are none", "give retain=, or choose a method without a retain term"
+            )
+        if role != DRAWN and len(members) != size:
+            raise DataError(f"{len(members)} {role} rows for {size} {first} rows, expected as many")

@@ -1,0 +1,194 @@
+"""What an objective sees: a `Step` of one `View` per role. Nothing is computed before it is read.
+
+Letters: B sequences of the role, T tokens of the longest row, V vocabulary, D width, A answer tokens of the role.
+A view may be empty in a micro-batch; every term built from it is then exactly zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..errors import NeedError
+from .batch import Counts, MicroBatch, answer_mask
+from .forward import Forward
+from .row_loss import divergence_from, log_probability, row_values
+
+
+class Scores:
+    """Per-token log-probabilities of one role's answers, and what follows from them."""
+
+    def __init__(self, batch: MicroBatch, counts: Counts):
+        self._batch = batch
+        self._counts = counts
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """[B, T-1] bool: True where the next token belongs to the answer."""
+        return answer_mask(self._batch)
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """[A] int64: the answer tokens, row by row."""
+        return self._batch.input_ids[:, 1:][self.mask]
+
+    def _answer_logps(self) -> Tensor:
+        raise NotImplementedError
+
+    @cached_property
+    def token_logps(self) -> Tensor:
+        """[B, T-1] float32: log p(next token), 0 off the answer."""
+        values = self._answer_logps()
+        flat = values.new_zeros(self.mask.numel()).index_put((self.mask.flatten().nonzero()[:, 0],), values)
+        return flat.view(self.mask.shape)
+
+    @property
+    def logps(self) -> Tensor:
+        """[B] sums over each answer: S(y|x)."""
+        return self.token_logps.sum(-1)
+
+    @property
+    def mean_logps(self) -> Tensor:
+        """[B] means over the tokens of each answer."""
+        return self.logps / (self._batch.lengths - self._batch.answer_start)
+
+    @property
+    def nll(self) -> Tensor:
+        """[] mean negative log-probability over the answer tokens of the whole accumulated batch."""
+        return self.token_mean(-self.token_logps)
+
+    def mean(self, per_sequence: Tensor) -> Tensor:
+        """[] mean of [B] numbers over the role's sequences in the whole accumulated batch."""
+        return per_sequence.sum() / max(self._counts.sequences, 1)
+
+    def token_mean(self, per_token: Tensor) -> Tensor:
+        """[] mean over the role's answer tokens in the whole accumulated batch, of [A] or [B, T-1] numbers (0 off the answer)."""
+        return per_token.sum() / max(self._counts.answer_tokens, 1)
+
+
+class CachedScores(Scores):
+    """The reference's log-probabilities, looked up instead of computed."""
+
+    def __init__(self, batch: MicroBatch, counts: Counts, logps: Tensor):
+        super().__init__(batch, counts)
+        self._cached = logps
+
+    def _answer_logps(self) -> Tensor:
+        return self._cached
+
+    @property
+    def logits(self) -> Tensor:
+        """Not kept."""
+        raise NeedError(
+            "this objective reads the reference's logits, and only its log-probabilities are cached",
+            "declare uses_reference = True, and train.reference=copy",
+        )
+
+    def hidden(self, layer: str) -> Tensor:
+        """Not kept."""
+        raise NeedError(
+            f"this objective reads the reference's {layer}, and only its log-probabilities are cached",
+            "declare uses_reference = True, and train.reference=copy",
+        )
+
+
+class View(Scores):
+    """One role's rows seen through a model."""
+
+    def __init__(self, forward: Forward, role: str, counts: Counts, ref: Ref | None = None):
+        super().__init__(forward.batch.only(role), counts)
+        self._forward = forward
+        self._role = role
+        self._ref = ref
+
+    @cached_property
+    def states(self) -> Tensor:
+        """[A, D] hidden states that the head turns into the prediction of each answer token."""
+        start = self._forward.batch.roles[self._role].start
+        width = self._batch.input_ids.shape[1]
+        row, at = self.mask.nonzero(as_tuple=True)
+        last = self._forward.last
+        return last.reshape(-1, last.shape[-1]).index_select(0, (row + start) * width + at)
+
+    def _answer_logps(self) -> Tensor:
+        if self.targets.numel() == 0:
+            return torch.zeros(0, device=self.targets.device)
+        return row_values(self.states, self._forward.head, log_probability(self.targets))
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """[A, V] float32 at the positions that predict answer tokens, in the order of `targets`. All in memory at once."""
+        return self._forward.head.logits(self.states)
+
+    def hidden(self, layer: str) -> Tensor:
+        """[B, T, D] output of a declared layer. Positions past a row's length hold noise: mask by `mask`.
+
+        Raises:
+            NeedError: the objective did not declare `layer`.
+        """
+        return self._forward.captured(layer)[self._forward.batch.roles[self._role]]
+
+    @cached_property
+    def ref(self) -> Scores | View:
+        """The same rows through the frozen reference, without gradient.
+
+        Raises:
+            NeedError: the objective did not declare `uses_reference`.
+        """
+        if self._ref is None:
+            raise NeedError(
+                f"the objective reads step.{self._role}.ref without declaring it", "set uses_reference = True on the class"
+            )
+        return self._ref.view(self._role, self._batch, self._counts)
+
+    @property
+    def kl(self) -> Tensor:
+        """[] KL(reference ‖ model) over the vocabulary, mean over the answer tokens of the whole accumulated batch.
+
+        Raises:
+            NeedError: the reference cannot give logits.
+        """
+        if self.targets.numel() == 0:
+            return torch.zeros((), device=self.targets.device)
+        ref = self.ref
+        if not isinstance(ref, View):
+            return ref.logits.sum()  # raises
+        fixed, head = ref.states, ref._forward.head
+        return self.token_mean(row_values(self.states, self._forward.head, divergence_from(lambda at: head.logits(fixed[at]))))
+
+
+class Ref:
+    """Where the frozen model's numbers come from; see `reference`."""
+
+    def view(self, role: str, batch: MicroBatch, counts: Counts) -> Scores | View:
+        """The reference's view of one role's rows (`batch` holds that role alone)."""
+        raise NotImplementedError
+
+
+class Step:
+    """One micro-batch: a view per role, reached by name (``step.forget``, ``step.retain``, ``step.refusal``)."""
+
+    def __init__(self, views: Mapping[str, View]):
+        self._views = dict(views)
+
+    def role(self, name: str) -> View:
+        """The view of a role.
+
+        Raises:
+            NeedError: the method's `roles` does not give it.
+        """
+        try:
+            return self._views[name]
+        except KeyError:
+            raise NeedError(
+                f"the objective reads step.{name}, and the step has {', '.join(self._views) or 'no roles'}",
+                "give the role in the method's roles(), and rows for it in the data",
+            ) from None
+
+    def __getattr__(self, name: str) -> View:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return self.role(name)

@@ -1,0 +1,114 @@
+"""The numbers the optimiser moves (float32, always) and the copy of them the forward runs on.
+
+With bfloat16 the model holds a working copy, refreshed from float32 master weights after every step, and gradients are added
+up in float32: weights kept in bfloat16 would round most updates of a small learning rate away.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Precision = Literal["fp32", "bf16"]
+
+
+class Weights:
+    """Parameters under training, by name; one entry for weights that are tied.
+
+    Args:
+        model: Holds float32 weights. With bf16 its parameters hold the working copy until `release`.
+        precision: fp32 trains the model's own parameters.
+
+    Attributes:
+        trained: Name → float32 parameter the optimiser updates, its gradient in ``.grad``.
+    """
+
+    def __init__(self, model: nn.Module, precision: Precision):
+        self.precision = precision
+        self._pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
+        self._hooks = []
+        self._started: set[int] = set()
+        self.trained: dict[str, nn.Parameter] = {}
+        for name, parameter in model.named_parameters():
+            if precision == "fp32" or not parameter.is_floating_point():
+                if parameter.requires_grad:
+                    self.trained[name] = parameter
+                continue
+            master = nn.Parameter(parameter.data.float(), requires_grad=parameter.requires_grad)
+            parameter.data = parameter.data.to(torch.bfloat16)
+            self._pairs.append((parameter, master))
+            if parameter.requires_grad:
+                master.grad = torch.zeros_like(master)
+                self.trained[name] = master
+                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._collector(master)))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients. Their memory is kept: allocating it anew every step costs more than clearing it."""
+        if self.precision == "bf16":
+            self._started.clear()
+            return
+        for parameter in self.trained.values():
+            parameter.grad = None
+
+    def settle(self) -> None:
+        """After the last backward of a step: parameters that no micro-batch reached have no gradient."""
+        if self.precision == "bf16":
+            for master in self.trained.values():
+                if id(master) not in self._started and master.grad is not None:
+                    master.grad.zero_()
+
+    def refresh(self) -> None:
+        """Working copy ← master weights."""
+        with torch.no_grad():
+            for working, master in self._pairs:
+                if master.requires_grad:
+                    working.copy_(master)
+
+    def release(self) -> None:
+        """Give the model its float32 weights back, and let go of the gradients."""
+        for hook in self._hooks:
+            hook.remove()
+        for working, master in self._pairs:
+            working.data = master.data
+            working.grad = master.grad = None
+        for parameter in self.trained.values():
+            parameter.grad = None
+        self._pairs, self._hooks = [], []
+
+    def _collector(self, master: nn.Parameter):  # noqa: ANN202
+        def collect(working: Tensor) -> None:
+            assert working.grad is not None and master.grad is not None
+            if id(master) in self._started:
+                master.grad.add_(working.grad)
+            else:
+                master.grad.copy_(working.grad)
+                self._started.add(id(master))
+            working.grad = None
+
+        return collect
+
+
+def pick_precision(wanted: str, device: torch.device) -> Precision:
+    """`wanted`, or for ``auto`` bf16 where the device multiplies it at least 1.5 times as fast as fp32."""
+    if wanted == "auto":
+        return "bf16" if _bf16_gain(device.type) >= 1.5 else "fp32"
+    return "bf16" if wanted == "bf16" else "fp32"
+
+
+@functools.cache
+def _bf16_gain(kind: str) -> float:
+    """How many times faster bf16 multiplies; measured once a process, the best of several tries each."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = (torch.ones(1024, 1024, dtype=dtype, device=kind) for _ in range(2))
+        tries = []
+        for _ in range(5):
+            began = time.perf_counter()
+            (a @ b).sum().item()  # item() waits for devices that work asynchronously
+            tries.append(time.perf_counter() - began)
+        seconds[dtype] = min(tries[1:])
+    return seconds[torch.float32] / seconds[torch.bfloat16]
