@@ -66,7 +66,9 @@ def _residue(run: RunFolder, metric: MetricInfo) -> Finding | None:
         return Finding("open", f"No before model for {name}", f"{numbers}; what there was to forget is unknown.")
     numbers = f"{number(before.value)} before, {numbers}"
     if not headroom.clear and (headroom.ci or abs(headroom.value) < 0.02):
-        text = f"{numbers}: before and retrained cannot be told apart, so this metric shows neither success nor failure."
+        text = (
+            f"{numbers}: before and retrained cannot be told apart, so this metric shows neither success nor failure."
+        )
         return Finding("open", f"{name} has nothing to forget", text)
     share = distance.over(headroom.value)
     left = f"{percent(share.value)} of the distance between before and retrained is left{_range(share)} ({numbers})."
@@ -95,7 +97,9 @@ def _without_control(run: RunFolder, metric: MetricInfo) -> Finding:
     numbers = f"{number(before.value)} before, {number(after.value)} after"
     # Without a control, the direction alone can be judged: what should fall and did not is a leak whatever the retrained level.
     if metric.wanted == "down" and (change.value >= 0 or (change.ci and not change.clear)):
-        return Finding("leak", f"No drop in {name} was shown", f"{numbers}: the change is within its interval or upward.", 1.0)
+        return Finding(
+            "leak", f"No drop in {name} was shown", f"{numbers}: the change is within its interval or upward.", 1.0
+        )
     text = f"{numbers}. Without a retrained model nobody can say how far this should have gone."
     return Finding("open", f"{name} has no control", text)
 
@@ -121,10 +125,16 @@ def utility(run: RunFolder) -> list[Finding]:
         name = label(metric)
         if after.value is None or before.value is None:
             headline = metric.id in run.headline
-            found += [Finding("open", f"No number for {name}", after.note or before.note or "It was not measured.")] * headline
+            found += [
+                Finding("open", f"No number for {name}", after.note or before.note or "It was not measured.")
+            ] * headline
             continue
         if before.value <= 0:
-            found.append(Finding("open", f"{name} was nothing before", "The before model scores 0, so no share of it can be left."))
+            found.append(
+                Finding(
+                    "open", f"{name} was nothing before", "The before model scores 0, so no share of it can be left."
+                )
+            )
             continue
         ratio = after.value / before.value
         text = f"{percent(ratio)} of the before model's {name} is left ({number(before.value)} before, {number(after.value)} after"
@@ -142,14 +152,22 @@ def fluency(run: RunFolder) -> list[Finding]:
     """Does the model still write, or does it repeat itself?"""
     found = []
     for metric in _ordered(run, "fluency"):
-        base = "retrained" if metric.wanted == "match" and run.score("retrained", metric.id).value is not None else "before"
+        base = (
+            "retrained"
+            if metric.wanted == "match" and run.score("retrained", metric.id).value is not None
+            else "before"
+        )
         change = gap(run, metric.id, "after", base)
         if metric.wanted is None or change is None:
             continue
         worse = {"down": change.value, "up": -change.value}.get(metric.wanted, abs(change.value))
-        numbers = f"{number(run.score(base, metric.id).value)} {base}, {number(run.score('after', metric.id).value)} after"
+        numbers = (
+            f"{number(run.score(base, metric.id).value)} {base}, {number(run.score('after', metric.id).value)} after"
+        )
         if worse > FLUENCY:
-            found.append(Finding("damage", f"The text got worse by {label(metric)}", f"{numbers}{_range(change)}.", worse))
+            found.append(
+                Finding("damage", f"The text got worse by {label(metric)}", f"{numbers}{_range(change)}.", worse)
+            )
         else:
             found.append(Finding("good", label(metric), f"{numbers}.", worse))
     return _merge(found, "The text is as fluent as before")
@@ -201,7 +219,9 @@ def _recovery(run: RunFolder, curve: AttackCurve, metric: MetricInfo) -> Finding
     name = label(metric)
     start, control_start = run.score("after", metric.id).value, run.score("retrained", metric.id).value
     ours = {p.at: p for p in curve.points if p.metric == metric.id and p.target == "after" and p.value is not None}
-    control = {p.at: p for p in curve.points if p.metric == metric.id and p.target == "retrained" and p.value is not None}
+    control = {
+        p.at: p for p in curve.points if p.metric == metric.id and p.target == "retrained" and p.value is not None
+    }
     if not ours or start is None:
         return Finding("open", f"{curve.attack} gave no number for {name}", curve.note or "It was not measured.")
     shared = sorted(ours.keys() & control.keys())
@@ -223,7 +243,9 @@ def _recovery(run: RunFolder, curve: AttackCurve, metric: MetricInfo) -> Finding
         f"went from {number(control_start)} to {number(b.value)} {interval(b.ci)}: {number(excess[at])} more"
     )
     if share is None:
-        return Finding("open", f"{curve.attack}: nothing to measure the recovery by", f"{text}, with no headroom in {name}.")
+        return Finding(
+            "open", f"{curve.attack}: nothing to measure the recovery by", f"{text}, with no headroom in {name}."
+        )
     text += f", {percent(share)} of what there was to forget."
     if share <= MARGIN:
         return Finding("good", f"{curve.attack} by {name}", text, max(share, 0.0))
@@ -254,5 +276,7 @@ def _merge(found: Iterable[Finding], title: str, near: str = "") -> list[Finding
             furthest = max(same, key=lambda f: f.size)
             detail = f"Furthest off: {furthest.text}" if len(same) > 1 else furthest.text
             whole = heading if clean and len(same) == len(rows) else f"{heading}, by some measures"
-            merged.append(Finding(furthest.status, whole, f"By {sentence_list(f.title for f in same)}. {detail}", furthest.size))
+            merged.append(
+                Finding(furthest.status, whole, f"By {sentence_list(f.title for f in same)}. {detail}", furthest.size)
+            )
     return merged

@@ -128,7 +128,9 @@ def read_run(run_dir: Path) -> RunFolder:
         DamagedError: a file in it is not what its name says.
     """
     if not (run_dir / "manifest.json").is_file():
-        raise RunError(f"{run_dir} is not a run folder: it has no manifest.json", "give the folder that `unsay run` printed")
+        raise RunError(
+            f"{run_dir} is not a run folder: it has no manifest.json", "give the folder that `unsay run` printed"
+        )
     plan_text = (run_dir / "plan.yaml").read_text("utf-8") if (run_dir / "plan.yaml").is_file() else ""
     plan = load(plan_text, "plan.yaml") if plan_text else {}
     try:
@@ -177,7 +179,9 @@ def _lines(path: Path, *, torn_end: bool = False) -> list[dict[str, Any]]:
             # events.jsonl is appended to while a run lives: a kill may leave half a line at its end.
             if torn_end and not any(rest.strip() for rest in lines[at:]):
                 break
-            raise DamagedError(f"{path}:{at} is not JSON: {error}", "evaluate the run again: unsay evaluate RUN") from error
+            raise DamagedError(
+                f"{path}:{at} is not JSON: {error}", "evaluate the run again: unsay evaluate RUN"
+            ) from error
     return rows
 
 
@@ -235,7 +239,8 @@ def _sample(row: Mapping[str, Any]) -> Sample:
         target=str(row.get("target") or ""),
         answers={str(k): str(v) for k, v in (row.get("answers") or {}).items() if v is not None},
         scores={
-            str(m): {str(tag): finite(v) for tag, v in by_tag.items()} for m, by_tag in (row.get("scores") or {}).items()
+            str(m): {str(tag): finite(v) for tag, v in by_tag.items()}
+            for m, by_tag in (row.get("scores") or {}).items()
         },
     )
 

@@ -9,7 +9,13 @@ from .findings import label
 from .folder import MetricInfo, Number, RunFolder, read_run
 from .text import interval, number, visible
 
-KINDS = {"forget": "Forgetting", "utility": "Usefulness", "privacy": "Membership", "fluency": "Fluency", "other": "Other"}
+KINDS = {
+    "forget": "Forgetting",
+    "utility": "Usefulness",
+    "privacy": "Membership",
+    "fluency": "Fluency",
+    "other": "Other",
+}
 WANTED = {"up": "↑ higher", "down": "↓ lower", "match": "= like retrained"}
 
 

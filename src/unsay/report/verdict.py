@@ -65,11 +65,16 @@ def _sentence(text: str) -> str:
 def _grade(run: RunFolder) -> tuple[str, str]:
     """A: every score and every attack has its retrained control. B: a control for some of it. C: none."""
     forget = [m.id for m in run.metrics if m.kind == "forget"]
-    controlled = any(run.score("retrained", m).value is not None and run.score("after", m).value is not None for m in forget)
+    controlled = any(
+        run.score("retrained", m).value is not None and run.score("after", m).value is not None for m in forget
+    )
     base = any(run.score("base", m).value is not None for m in forget)
     if not controlled:
         if base:
-            return "B", "the control is the base model, which never saw the rows but was not trained like this one either"
+            return (
+                "B",
+                "the control is the base model, which never saw the rows but was not trained like this one either",
+            )
         return "C", "there is no control: no model that never saw the rows was measured"
     alone = [a.attack for a in run.attacks if {p.target for p in a.points} < {"after", "retrained"}]
     if not run.attacks:
@@ -97,7 +102,10 @@ _THREATS: tuple[tuple[str, Callable[[RunFolder], bool]], ...] = (
     ("relearning from a few of the rows", _ran("relearn")),
     ("further training on unrelated text", _ran("benign", "unrelated")),
     ("quantised or pruned copies", _ran("quantize", "prune")),
-    ("reworded, translated or adversarial questions", _ran("paraphrase", "translate", "prefix", "few-shot", "jailbreak")),
+    (
+        "reworded, translated or adversarial questions",
+        _ran("paraphrase", "translate", "prefix", "few-shot", "jailbreak"),
+    ),
     ("facts from which the forgotten ones follow", _scored("@related")),
     ("many sampled answers instead of the likeliest one", _scored("leak-at", "sampled")),
     ("a look inside the layers (logit lens, probes)", _ran("lens", "probe", "steer")),
@@ -124,12 +132,17 @@ def _missing_controls(run: RunFolder) -> tuple[str, ...]:
         if "retrained" not in targets:
             missing.append(f"{curve.attack} was not run on the retrained model")
         if "before" not in targets:
-            missing.append(f"{curve.attack} was not run on the before model, which would show that it can find what is there")
+            missing.append(
+                f"{curve.attack} was not run on the before model, which would show that it can find what is there"
+            )
     entities = {s.entity for s in run.samples if s.split.startswith("forget") and s.entity}
     if entities and len(entities) < FEW:
         word = "one entity was" if len(entities) == 1 else f"{len(entities)} entities were"
-        missing.append(f"{word} forgotten: intervals are over its rows, with no population inference".replace(
-            "its rows", "its rows" if len(entities) == 1 else "their rows"))
+        missing.append(
+            f"{word} forgotten: intervals are over its rows, with no population inference".replace(
+                "its rows", "its rows" if len(entities) == 1 else "their rows"
+            )
+        )
     if not any(s.split == "holdout" for s in run.samples) and not _scored(kind="privacy")(run):
         missing.append("no holdout rows: membership tests need rows that were never trained on")
     return tuple(missing)
