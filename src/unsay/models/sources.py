@@ -36,10 +36,14 @@ def fetch(path: str | Path, revision: str | None = None) -> Path:
     folder = Path(text).expanduser()
     if text in ALIASES or folder.is_dir():
         if revision is not None:
-            raise ModelError(f"{text} is not on the hub, so it has no revision {revision!r}", "leave model.revision out")
+            raise ModelError(
+                f"{text} is not on the hub, so it has no revision {revision!r}", "leave model.revision out"
+            )
         return vet(folder if text not in ALIASES else ALIASES[text](ask_hub=not hub.offline()), text)
     if folder.exists():
-        raise ModelError(f"{text} is a file; a model is a folder with config.json and safetensors", f"model.path={folder.parent}")
+        raise ModelError(
+            f"{text} is a file; a model is a folder with config.json and safetensors", f"model.path={folder.parent}"
+        )
     close = difflib.get_close_matches(text.rsplit("/", 1)[-1].lower(), ALIASES, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}?" if close else f"give a folder, a hub id (owner/name) or {smollm2.ALIAS}"
     if isinstance(path, Path) or not _HUB_ID.fullmatch(text):

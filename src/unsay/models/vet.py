@@ -37,7 +37,9 @@ def refuse_files(names: Iterable[str], origin: str) -> None:
             f"{origin} has its weights only as pickles, which can run code when loaded; safetensors are expected",
             "convert them where you trust the file: AutoModelForCausalLM.from_pretrained(…).save_pretrained(…)",
         )
-    raise ModelError(f"{origin} holds no weights: no .safetensors file is there", "give a folder saved with save_pretrained")
+    raise ModelError(
+        f"{origin} holds no weights: no .safetensors file is there", "give a folder saved with save_pretrained"
+    )
 
 
 def vet(folder: Path, origin: str) -> Path:
@@ -74,7 +76,10 @@ def _read_json(file: Path) -> Any:
 def _refuse_config(config: Any, file: Path) -> None:
     for key, value in _items(config):
         if key in _CODE_KEYS:
-            raise ModelError(f"{file} sets {key}, which makes loading run code that travels with the model", f"remove {key} if you trust the rest")
+            raise ModelError(
+                f"{file} sets {key}, which makes loading run code that travels with the model",
+                f"remove {key} if you trust the rest",
+            )
         if key in _IMPLEMENTATION_KEYS and isinstance(value, str) and "/" in value:
             raise ModelError(f"{file} sets {key} to {value!r}, which is code to be fetched", f"remove {key}")
 
@@ -96,9 +101,14 @@ def _check_header(file: Path) -> None:
     with open(file, "rb") as handle:
         length = int.from_bytes(handle.read(8), "little")
         if size < 8 or length > min(_HEADER_BYTES, size - 8):
-            raise DamagedError(f"{file} is damaged or cut short: its header does not fit {size} bytes", "download or save the model again")
+            raise DamagedError(
+                f"{file} is damaged or cut short: its header does not fit {size} bytes",
+                "download or save the model again",
+            )
         header = handle.read(length)
     try:
         json.loads(header)
     except (ValueError, RecursionError):
-        raise DamagedError(f"{file} is no safetensors file: its header is not JSON", "download or save the model again") from None
+        raise DamagedError(
+            f"{file} is no safetensors file: its header is not JSON", "download or save the model again"
+        ) from None

@@ -1,0 +1,126 @@
+"""Where things are in a network: backbone, head, decoder layers. One generic rule, checked against the network itself.
+
+Every family of transformers keeps a backbone under ``base_model_prefix`` and an output embedding; what some do between
+the two (scale, soft-cap) is named in their configuration. `head_is_plain` compares this with the network's own logits.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from .adapters import adapted
+
+_PLAIN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Head:
+    """What turns hidden states into logits: ``softcap · tanh(scale · (h Wᵀ + b) / softcap)``."""
+
+    module: nn.Module
+    """The output embedding; call it rather than use `weight` when it may carry an adapter."""
+    softcap: float | None = None
+    """None is no cap."""
+    scale: float = 1.0
+
+    @property
+    def weight(self) -> Tensor:
+        """[V, D]; the input embedding itself in tied families."""
+        return self.module.weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        """[V], or None."""
+        return self.module.bias
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of hidden states [..., D], in the dtype of the head."""
+        logits = self.module(hidden)
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+
+def network(model: nn.Module) -> Any:
+    """The transformers model inside a peft model, or `model` itself. Adapters stay in place and active."""
+    return model.get_base_model() if adapted(model) else model
+
+
+def backbone(model: nn.Module) -> nn.Module:
+    """The part whose ``last_hidden_state`` [B, T, D] is what the head reads (after the final norm).
+
+    Raises:
+        ModelError: the family has no such part.
+    """
+    inner = network(model)
+    if inner.base_model is inner:
+        raise ModelError(f"{type(inner).__name__} keeps no backbone apart from its head")
+    return inner.base_model
+
+
+def head(model: nn.Module) -> Head:
+    """The head of `model`. Whether it is the whole truth for this family says `head_is_plain`.
+
+    Raises:
+        ModelError: the network has no output embedding.
+    """
+    inner = network(model)
+    module = inner.get_output_embeddings()
+    if module is None:
+        raise ModelError(f"{type(inner).__name__} has no output embedding")
+    settings = inner.config.get_text_config().to_dict()
+    scale = float(settings.get("logit_scale") or 1.0) * float(settings.get("lm_head_multiplier") or 1.0)
+    return Head(module, settings.get("final_logit_softcapping"), scale / float(settings.get("logits_scaling") or 1.0))
+
+
+def logits_of(model: nn.Module, hidden: Tensor) -> Tensor:
+    """Logits [A, V] of the backbone's hidden states at A positions [A, D]: the network's own, on those rows alone."""
+    return head(model)(hidden)
+
+
+def head_is_plain(model: nn.Module) -> bool:
+    """Whether `backbone` and `logits_of` give the network's own logits; found out once per network on a few tokens.
+
+    Where it is False, take the logits from a whole forward.
+    """
+    if model not in _PLAIN:
+        _PLAIN[model] = _agrees(model)
+    return _PLAIN[model]
+
+
+@torch.no_grad()
+def _agrees(model: nn.Module) -> bool:
+    was_training = model.training
+    model.eval()
+    try:
+        rows = network(model).get_input_embeddings().weight
+        ids = torch.arange(min(4, rows.shape[0]), device=rows.device)[None]
+        own = model(input_ids=ids, use_cache=False).logits[0].float()
+        ours = logits_of(model, backbone(model)(input_ids=ids, use_cache=False).last_hidden_state[0]).float()
+        # Rounding of the weights' dtype, relative to the size of the logits.
+        tolerance = {torch.float32: 1e-5, torch.float64: 1e-9}.get(rows.dtype, 2e-2)
+        return own.shape == ours.shape and bool((own - ours).abs().max() <= tolerance * own.abs().max().clamp(min=1.0))
+    except (ModelError, AttributeError, TypeError):
+        return False
+    finally:
+        model.train(was_training)
+
+
+def decoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks, first to last.
+
+    Raises:
+        ModelError: no list of as many modules as the configuration has layers.
+    """
+    inner = network(model)
+    count = inner.config.get_text_config().num_hidden_layers
+    for module in backbone(model).children():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return module
+    raise ModelError(f"{type(inner).__name__} has no list of {count} decoder layers")

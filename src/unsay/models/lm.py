@@ -1,0 +1,154 @@
+"""A causal language model with its tokenizer: load, save, copy, fingerprint."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..config.plan import ModelSpec
+from ..data.template import Template
+from ..errors import ModelError
+from ..naming import digest
+from .adapters import adapted, attach, merged
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_NOT_BEHAVIOUR = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache"}
+"""Configuration keys that change no output, so they stay out of the fingerprint."""
+
+
+@dataclass
+class LM:
+    """A causal LM with its tokenizer. Weight methods change `model`; inference-time methods add a patch."""
+
+    model: PreTrainedModel
+    """The network, or the peft model around it. fp32 unless someone made a working copy."""
+    tokenizer: PreTrainedTokenizerBase
+    origin: str
+    """What it was loaded from: alias, hub id or absolute folder."""
+    template: Template
+    patches: tuple[Any, ...] = ()
+
+    @classmethod
+    def load(cls, spec: ModelSpec | str | Path) -> LM:
+        """The model of a spec in fp32 and eval mode; with `spec.adapter`, a fresh LoRA adapter attached.
+
+        A folder that holds a LoRA adapter alone is loaded together with its base.
+
+        Args:
+            spec: What to load, or just its path.
+
+        Raises:
+            ModelError: not found, not trusted, incomplete, or not a causal language model.
+            DamagedError: a file cannot be read.
+            DataError: the tokenizer has no chat template and `spec.template` is not plain.
+        """
+        from .loading import load
+
+        spec = spec if isinstance(spec, ModelSpec) else ModelSpec(path=str(spec))
+        model, tokenizer, origin = load(spec.path, spec.revision)
+        lm = cls(model, tokenizer, origin, Template.of(tokenizer, spec.template))
+        return attach(lm, spec.adapter) if spec.adapter else lm
+
+    def save(self, folder: Path, *, card: str | None = None, merge: bool = True) -> None:
+        """Write a plain Hugging Face folder: safetensors, configurations, tokenizer, README.md. Replaces what was there.
+
+        The folder appears whole or not at all, and carries a MANIFEST.json with the sha256 of every file.
+
+        Args:
+            folder: Where to.
+            card: Text of the model card; a header is added when it brings none. None writes a short one.
+            merge: Fold a LoRA adapter into the weights; False writes the adapter alone.
+
+        Raises:
+            ModelError: a tensor holds NaN or infinity.
+            ResourceError: no space.
+        """
+        from .saving import save
+
+        save(merged(self) if merge else self, Path(folder), card)
+
+    def fork(self) -> LM:
+        """An independent copy: weights, buffers, adapter. The tokenizer is shared, as nothing changes it."""
+        return LM(copy.deepcopy(self.model), self.tokenizer, self.origin, self.template, self.patches)
+
+    def fingerprint(self) -> str:
+        """Hex content hash of everything that decides an output: weights, configuration, tokenizer, template, patches.
+
+        Nothing is cached, since weights change in place; 540 MB take about half a second.
+        """
+        config = {k: v for k, v in self.model.config.to_dict().items() if k not in _NOT_BEHAVIOUR}
+        return digest(
+            [
+                tensors_digest(self.model.state_dict()),
+                json.dumps(config, sort_keys=True, default=str),
+                _tokenizer_digest(self.tokenizer),
+                self.template.fingerprint(),
+                list(self.patches),
+                _adapter_settings(self.model),
+            ]
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @property
+    def attention(self) -> str:
+        """The attention implementation in use, such as ``sdpa``."""
+        return str(self.model.config._attn_implementation)
+
+    def set_attention(self, name: str) -> None:
+        """Switch to ``eager`` or ``sdpa``; results agree up to rounding.
+
+        Raises:
+            ModelError: the family does not have it.
+        """
+        network = self.model.get_base_model() if adapted(self.model) else self.model
+        try:
+            network.set_attn_implementation(name)
+        except (ValueError, ImportError) as error:
+            raise ModelError(f"{self.origin} has no {name} attention: {error}", "eager always works") from None
+
+
+def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
+    """Hex blake2b over names, dtypes, shapes and bytes, whatever their order. Tied tensors are read once."""
+    names = sorted(tensors)
+    distinct = {(t.data_ptr(), t.shape, t.dtype, t.stride()): t for t in tensors.values()}
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashlib lets go of the interpreter lock
+        done = dict(zip(distinct, pool.map(_bytes_digest, distinct.values()), strict=True))
+    return digest(
+        [
+            [n, str(t.dtype), list(t.shape), done[t.data_ptr(), t.shape, t.dtype, t.stride()]]
+            for n in names
+            for t in [tensors[n]]
+        ]
+    )
+
+
+def _bytes_digest(tensor: torch.Tensor) -> str:
+    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.blake2b(memoryview(raw), digest_size=16).hexdigest()
+
+
+def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    settings = json.loads(tokenizer.backend_tokenizer.to_str())
+    for state in ("padding", "truncation"):  # left behind by the last call, and no part of what a text means
+        settings.pop(state, None)
+    return digest(settings)
+
+
+def _adapter_settings(model: PreTrainedModel) -> list[str]:
+    if not adapted(model):
+        return []
+    return [json.dumps(c.to_dict(), sort_keys=True, default=str) for _, c in sorted(model.peft_config.items())]

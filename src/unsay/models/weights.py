@@ -1,0 +1,75 @@
+"""Arithmetic between two models, tensor by tensor in fp32: extrapolation, interpolation, a norm-matched random control.
+
+Tied weights are moved once; buffers (rotary frequencies and the like) are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelError
+from ..naming import derive_seed
+from .adapters import merged
+from .lm import LM
+
+
+def extrapolate(before: LM, after: LM, scale: float) -> LM:
+    """θ0 + scale·(θu − θ0).
+
+    A scale between 0 and 1 interpolates, above 1 goes further than `after` did (UIPE, arXiv:2503.04693: scale = 1 + α),
+    below 0 goes the other way. 0 and 1 give `before` and `after` exactly. Adapters are merged first, since the
+    step is not linear in A and B.
+
+    Args:
+        before: θ0.
+        after: θu, of the same architecture.
+        scale: How far along the line.
+
+    Returns:
+        A new plain model in the dtype of `after`.
+
+    Raises:
+        ModelError: the two do not have the same tensors.
+    """
+    return _between(before, after, lambda _, old, new: torch.lerp(old, new, scale))
+
+
+def random_control(before: LM, after: LM, seed: int) -> LM:
+    """θ0 + a random step as long as θu − θ0, tensor by tensor: what a change of this size does if its direction means nothing.
+
+    Args:
+        before: θ0.
+        after: θu, of the same architecture.
+        seed: Of the directions; each tensor has its own stream, named after it.
+
+    Raises:
+        ModelError: the two do not have the same tensors.
+    """
+
+    def step(name: str, old: Tensor, new: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(derive_seed(seed, name))
+        noise = torch.randn(old.shape, generator=generator).to(old.device)
+        return old + noise * ((new - old).norm() / noise.norm())
+
+    return _between(before, after, step)
+
+
+@torch.no_grad()
+def _between(before: LM, after: LM, combine: Callable[[str, Tensor, Tensor], Tensor]) -> LM:
+    """A copy of `after` whose every parameter is `combine(name, θ0, θu)`, both given in fp32."""
+    result = merged(after) if merged(after) is not after else after.fork()
+    old = dict(merged(before).model.named_parameters())
+    new = dict(result.model.named_parameters())
+    odd = sorted(old.keys() ^ new.keys()) or sorted(n for n in new if old[n].shape != new[n].shape)
+    if odd:
+        raise ModelError(
+            f"{before.origin} and {after.origin} are not two states of one model: they differ in {', '.join(odd[:3])}",
+            "give models of the same architecture",
+        )
+    for name, parameter in new.items():
+        origin = old[name].to(parameter.device, torch.float32)
+        parameter.copy_(combine(name, origin, parameter.float()))
+    return result
