@@ -33,6 +33,7 @@ Existing = Literal["error", "replace", "keep"]
 _SCRATCH = ".tmp-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _BROKEN = {errno.EIO, errno.EROFS}
+_FORBIDDEN = {errno.EACCES, errno.EPERM}
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -194,8 +195,8 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
         body.pop("sha256")
         whole = _manifest_bytes(body) == raw
         outside = [name for name in body["files"] if Path(name).is_absolute() or ".." in Path(name).parts]
-    except FileNotFoundError:
-        raise DamagedError(f"{MANIFEST}: missing") from None
+    except OSError as error:
+        raise DamagedError(f"{MANIFEST}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise DamagedError(f"{MANIFEST}: not as it was written") from None
     if not whole:
@@ -228,10 +229,13 @@ def damage(folder: Path | str, *, quick: bool = False) -> str:
             return f"{name}: missing"
         if path.is_symlink():
             return f"{name}: replaced by a symbolic link"
-        if path.stat().st_size != said["bytes"]:
-            return f"{name}: {path.stat().st_size} bytes, expected {said['bytes']}"
-        if not quick and file_digest(path) != said["sha256"]:
-            return f"{name}: sha256 differs"
+        try:
+            if path.stat().st_size != said["bytes"]:
+                return f"{name}: {path.stat().st_size} bytes, expected {said['bytes']}"
+            if not quick and file_digest(path) != said["sha256"]:
+                return f"{name}: sha256 differs"
+        except OSError as error:
+            return f"{name}: {error.strerror}"
     found.pop(MANIFEST, None)
     return f"{min(found)}: not in the manifest" if found else ""
 
@@ -300,7 +304,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full, read-only or failing disk into a ResourceError that names `path`; other errors pass.
+    """Turn a full or failing disk into a ResourceError that names `path`, a forbidden one into a RunError.
 
     Libraries written in Rust report the number inside the text of their own exception.
     """
@@ -318,6 +322,10 @@ def disk_errors(path: Path) -> Iterator[None]:
             ) from error
         if number in _BROKEN:
             raise ResourceError(f"{path} could not be written: {os.strerror(number)}", "use another disk") from error
+        if number in _FORBIDDEN:
+            raise RunError(
+                f"{path} could not be written: {os.strerror(number)}", "choose a folder you may write to"
+            ) from error
         raise
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .atomic import commit_folder, damage, discard, folder_bytes, json_text, read_manifest, sweep
+from .atomic import commit_folder, damage, discard, disk_errors, folder_bytes, json_text, read_manifest, sweep
 
 _logger = logging.getLogger("unsay")
 _STEP = re.compile(r"step-(\d+)")
@@ -83,7 +83,8 @@ def prune(root: Path, keep: int = 2) -> None:
     kept = 0
     for _, path in _all(root):
         if kept >= max(keep, 1):
-            discard(path)
+            with disk_errors(path):
+                discard(path)
         elif not damage(path, quick=True):  # the content was compared when it was written or resumed from
             kept += 1
 

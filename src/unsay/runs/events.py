@@ -55,11 +55,26 @@ class Events:
         if self._path is not None and mark < self.size():
             os.truncate(self._path, mark)
 
+    def drop(self, stage: str) -> None:
+        """Remove the events of a stage that is about to be done anew."""
+        if self.size() and self._path is not None:
+            self.close()
+            lines = self._path.read_bytes().splitlines(keepends=True)
+            atomic.write_bytes(self._path, b"".join(line for line in lines if _stage_of(line) not in (stage, None)))
+
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _stage_of(line: bytes) -> str | None:
+    """None for a line that cannot be read."""
+    try:
+        return str(json.loads(line)["stage"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _last_time(path: Path) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,6 +90,16 @@ def clear(folder: Path) -> None:
             shutil.rmtree(path)
         elif path.name != lock.NAME:
             path.unlink()
+
+
+def withdraw(folder: Path) -> None:
+    """Remove a folder that a failed start has made; whatever else is in it stays, and so does the folder then."""
+    if not (folder / "manifest.json").exists():
+        (folder / "plan.yaml").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if [path.name for path in folder.iterdir()] == [lock.NAME]:
+                (folder / lock.NAME).unlink()
+                folder.rmdir()
 
 
 def read_document(folder: Path) -> dict[str, Any]:

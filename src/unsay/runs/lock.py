@@ -22,15 +22,16 @@ class FolderLock:
     The file says who holds it: process id, host, start time (UTC).
 
     Args:
-        folder: An existing folder.
+        folder: Made when it is missing.
 
     Raises:
-        RunError: another process holds it; returns at once, naming the holder.
+        RunError: another process holds it (raised at once, naming the holder), or the disk has no locks.
     """
 
     def __init__(self, folder: Path):
         path = folder / NAME
         while True:
+            folder.mkdir(parents=True, exist_ok=True)
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,6 +39,11 @@ class FolderLock:
                 os.close(self._handle)
                 raise RunError(
                     f"{folder} is in use by {holder(folder)}", "wait until it ends, or give another folder with out="
+                ) from None
+            except OSError as error:
+                os.close(self._handle)
+                raise RunError(
+                    f"{folder} cannot be locked: {error.strerror}", "choose a folder on a local disk with out="
                 ) from None
             if _same_file(self._handle, path):
                 break
@@ -51,6 +57,7 @@ class FolderLock:
         """Let go. The file stays: removing it would let two others hold two files of one name."""
         if self._handle >= 0:
             os.ftruncate(self._handle, 0)
+            fcntl.flock(self._handle, fcntl.LOCK_UN)  # also for children that inherited the handle
             os.close(self._handle)
             self._handle = -1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -172,6 +173,15 @@ class Manifest:
                 f"{folder} is not a run folder: it has no manifest.json", "give a folder made by 'unsay run'"
             )
         try:
+            version = json.loads(path.read_bytes())["schema_version"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            version = SCHEMA_VERSION  # the check below says what is wrong with it
+        if version != SCHEMA_VERSION:
+            raise RunError(
+                f"{path} has schema version {version}, this unsay reads {SCHEMA_VERSION}",
+                "use the unsay version named in its packages, or start again with --overwrite",
+            )
+        try:
             manifest: Manifest = TypeAdapter(cls).validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
@@ -179,11 +189,6 @@ class Manifest:
             raise DamagedError(
                 f"{path}: {f'{where}: ' if where else ''}{first['msg']}", "start again with --overwrite"
             ) from None
-        if manifest.schema_version != SCHEMA_VERSION:
-            raise RunError(
-                f"{path} has schema version {manifest.schema_version}, this unsay reads {SCHEMA_VERSION}",
-                "use the unsay version named in its packages, or start again with --overwrite",
-            )
         return manifest
 
 

@@ -19,7 +19,7 @@ from typing import Any, Self
 from ..config.decode import decode
 from ..config.plan import Plan, Train
 from ..config.yaml12 import dump
-from ..errors import Interrupted, RunError
+from ..errors import Interrupted, RunError, UnsayError
 from ..naming import safe_name
 from . import atomic, folder, manifest
 from .events import Events
@@ -47,9 +47,16 @@ class _Shared:
     open_stages: list[str] = field(default_factory=list)
     log: logging.Handler | None = None
 
-    def save(self) -> None:
-        if self.lock is not None:
+    def save(self, *, failing: bool = False) -> None:
+        """Write the manifest; while another error is on its way, a disk error must not take its place."""
+        if self.lock is None:
+            return
+        try:
             self.manifest.save(self.root)
+        except UnsayError as error:
+            if not failing:
+                raise
+            _logger.warning("%s", error.message)
 
 
 class Run:
@@ -96,10 +103,9 @@ class Run:
         fresh = not root.exists()
         with atomic.disk_errors(root):
             try:
-                root.mkdir(parents=True, exist_ok=True)
+                lock = FolderLock(root)
             except (FileExistsError, NotADirectoryError):
                 raise RunError(f"{root} is a file, expected a folder", "give another folder with out=") from None
-        lock = FolderLock(root)
         try:
             if overwrite:
                 folder.clear(root)
@@ -116,9 +122,9 @@ class Run:
             atomic.write_text(root / "plan.yaml", dump(document))
             about.save(root)
         except BaseException:
-            lock.release()
             if fresh:
-                shutil.rmtree(root, ignore_errors=True)
+                folder.withdraw(root)
+            lock.release()
             raise
         shared = _Shared(root, about, reporter or NullReporter(), lock, Events(root / "events.jsonl"))
         run = cls(root, plan, plan.seed, plan.train, shared)
@@ -187,8 +193,9 @@ class Run:
         if record is not None and key and record.status == "done" and record.key == key:
             yield Stage(full, key, done=True)
             return
-        if record is None or record.key != key or not key or record.status == "done":
+        if record is None or record.key != key or record.status == "done":
             about.stages = [other for other in about.stages if other.name != full]
+            self._shared.events.drop(full)
             record = StageRecord(full, key)
             about.stages.append(record)
         stage = Stage(full, key, done=False)
@@ -212,7 +219,7 @@ class Run:
             record.seconds = round(spent + time.monotonic() - began, 3)
             record.peak_bytes = max(peak, self._shared.memory.stop(ticket))
             record.tokens = tokens + stage.tokens
-            self._shared.save()
+            self._shared.save(failing=record.status != "done")
             _logger.debug("%s %s after %.1f s", full, record.status, record.seconds)
 
     def log(self, **values: Any) -> None:
@@ -345,7 +352,7 @@ class Run:
             return
         shared.manifest.status, shared.manifest.error = status, error
         try:
-            shared.save()
+            shared.save(failing=status != "done")
         finally:
             if shared.log is not None:
                 _logger.removeHandler(shared.log)
