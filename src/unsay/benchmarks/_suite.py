@@ -1,6 +1,6 @@
 """The metrics that the benchmarks share, and which way each should go."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ..metrics.exact_memorization import ExactMemorization
 from ..metrics.extraction_strength import ExtractionStrength
@@ -8,6 +8,7 @@ from ..metrics.fluency import Fluency
 from ..metrics.loss_attack import LossAttack
 from ..metrics.min_k import MinK
 from ..metrics.min_k_pp import MinKPp
+from ..metrics.paraphrase_probability import ParaphraseProbability
 from ..metrics.probability import Probability
 from ..metrics.repetition import Repetition
 from ..metrics.rouge import Rouge
@@ -16,6 +17,8 @@ from ..metrics.truth_ratio import TruthRatio
 from ..metrics.zlib_ratio import ZlibRatio
 from ._benchmark import Wanted
 
+REWORDINGS = ("paraphrased", "paraphrased_question")
+"""Keys of `Example.alternatives`."""
 _UP = ("forget-quality", "model-utility", "fluency")
 _MEMBERSHIP = ("loss-attack", "zlib-ratio", "min-k", "min-k-pp")
 
@@ -28,6 +31,13 @@ def memory(split: str, max_new_tokens: int) -> tuple[Metric, ...]:
         ExactMemorization(split=split),
         ExtractionStrength(split=split),
     )
+
+
+def reworded(split: str, kinds: Collection[str] = REWORDINGS) -> tuple[Metric, ...]:
+    """Whether the answer survives in other words: those of `REWORDINGS` that the rows have."""
+    answer = ParaphraseProbability(split=split)
+    question = ParaphraseProbability(split=split, reworded="question", label="probability-asked-otherwise")
+    return tuple(metric for kind, metric in zip(REWORDINGS, (answer, question), strict=True) if kind in kinds)
 
 
 def knowledge(split: str, max_new_tokens: int) -> tuple[Metric, ...]:
@@ -60,7 +70,8 @@ def directions(
     Args:
         metrics: The benchmark's metrics.
         forget: How scores on the forget rows are judged: ``match`` (like the retrained model, so that forgetting too
-            much is a failure too), or ``down`` where no retrained model is to be expected.
+            much is a failure too), or ``down`` where no retrained model is to be expected. Membership and truth ratio
+            have no good end, they are always to match.
         forget_splits: Splits whose rows are to be forgotten or imply such rows.
     """
     gone = set(forget_splits)
@@ -71,7 +82,7 @@ def directions(
             found[name] = "up"
         elif kind == "repetition":
             found[name] = "down"
-        elif kind in _MEMBERSHIP:
+        elif kind in _MEMBERSHIP or (kind == "truth-ratio" and split in gone):
             found[name] = "match"
         else:
             found[name] = forget if split in gone else "up"

@@ -56,7 +56,7 @@ class People:
             or not set(self.teach) <= set(_bundled.KINDS)
         ):
             raise PlanError(
-                f"benchmark.teach is {list(self.teach)}, expected k1 and any of k2, k3, each once",
+                f"teach is {list(self.teach)}, expected k1 and any of k2, k3, each once",
                 "benchmark.teach=[k1,k2]",
             )
 
@@ -86,6 +86,7 @@ class People:
         near = [split for kind, split in (("k2", "related"), ("k3", "unrelated")) if kind in self.teach]
         return (
             *_suite.memory("forget", words),
+            *_suite.reworded("forget"),
             TruthRatio(split="forget", aggregate="forget"),
             ForgetQuality(),
             *_suite.membership(),
