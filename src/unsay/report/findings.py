@@ -1,4 +1,4 @@
-"""What the numbers say, one sentence a finding: leaks, damage (forgetting too much is a failure too), what stays open."""
+"""What the numbers say, finding by finding: leaks, damage (forgetting too much is a failure too), what stays open."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def _residue(run: RunFolder, metric: MetricInfo) -> Finding | None:
         return Finding("leak", f"{percent(share.value)} of the {name} is still there", left, share.value)
     if share.clear:
         text = (
-            f"{numbers}: further from the before model than one that never saw these rows by {percent(-share.value)} of that "
-            f"distance{_range(share)}. Rows pushed below that level stand out, and that tells which ones they were."
+            f"{numbers}: {percent(-share.value)} of that distance beyond a model that never saw these rows"
+            f"{_range(share)}. Rows pushed that far stand out, which tells which ones they were."
         )
         return Finding("damage", f"Over-forgotten by {name}", text, -share.value)
     wide = "the interval includes the retrained level" if share.ci else "there is no interval"
@@ -95,7 +95,7 @@ def _without_control(run: RunFolder, metric: MetricInfo) -> Finding:
         text = f"{number(after.value)} {interval(after.ci)} after, with no other model to compare with."
         return Finding("open", f"{name} alone says nothing", text)
     numbers = f"{number(before.value)} before, {number(after.value)} after"
-    # Without a control, the direction alone can be judged: what should fall and did not is a leak whatever the retrained level.
+    # Without a control, the direction alone can be judged: what should fall and did not is a leak in any case.
     if metric.wanted == "down" and (change.value >= 0 or (change.ci and not change.clear)):
         return Finding(
             "leak", f"No drop in {name} was shown", f"{numbers}: the change is within its interval or upward.", 1.0
@@ -137,9 +137,10 @@ def utility(run: RunFolder) -> list[Finding]:
             )
             continue
         ratio = after.value / before.value
-        text = f"{percent(ratio)} of the before model's {name} is left ({number(before.value)} before, {number(after.value)} after"
+        numbers = f"{number(before.value)} before, {number(after.value)} after"
         control = run.score("retrained", metric.id).value
-        text += f", {number(control)} retrained)." if control is not None else ")."
+        numbers += f", {number(control)} retrained" if control is not None else ""
+        text = f"{percent(ratio)} of the before model's {name} is left ({numbers})."
         if ratio >= UTILITY:
             found.append(Finding("good", name, text, 1 - ratio))
         else:
@@ -228,8 +229,8 @@ def _recovery(run: RunFolder, curve: AttackCurve, metric: MetricInfo) -> Finding
     if not shared or control_start is None:
         top = max(ours.values(), key=lambda p: p.value or 0.0)
         text = (
-            f"{name} went from {number(start)} to {number(top.value)} ({top.label}). Without the same attack on a retrained model, "
-            "what came back cannot be told from what the attack taught."
+            f"{name} went from {number(start)} to {number(top.value)} ({top.label}). Without the same attack on a "
+            "retrained model, what came back cannot be told from what the attack taught."
         )
         return Finding("open", f"{curve.attack} has no control", text)
     before = run.score("before", metric.id).value
@@ -239,8 +240,8 @@ def _recovery(run: RunFolder, curve: AttackCurve, metric: MetricInfo) -> Finding
     share = excess[at] / headroom if headroom is not None and abs(headroom) >= 0.02 else None
     a, b = ours[at], control[at]
     text = (
-        f"{name} went from {number(start)} to {number(a.value)} {interval(a.ci)} ({a.label}); the retrained model under the same attack "
-        f"went from {number(control_start)} to {number(b.value)} {interval(b.ci)}: {number(excess[at])} more"
+        f"{name} went from {number(start)} to {number(a.value)} {interval(a.ci)} ({a.label}); the retrained model "
+        f"under the same attack went from {number(control_start)} to {number(b.value)} {interval(b.ci)}: {number(excess[at])} more"
     )
     if share is None:
         return Finding(

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,7 @@ class RunFolder:
     attacks: tuple[AttackCurve, ...] = ()
     events: tuple[Mapping[str, Any], ...] = ()
 
-    @property
+    @cached_property
     def tags(self) -> list[str]:
         """Models that were measured as they are (not attacked ones): before, after, retrained, then others."""
         seen = {tag for tag, _ in self.scores if "/" not in tag} | {t for s in self.samples for t in s.answers}

@@ -30,8 +30,8 @@ class Gap:
 def gap(run: RunFolder, metric: str, one: str, other: str) -> Gap | None:
     """`one` − `other` on `metric`; None unless both are scored.
 
-    The paired interval is used only when the per-example values average to the metric's own: a harmonic mean or a p-value
-    is no mean over examples.
+    The paired interval is used only when the per-example values average to the metric's own: a harmonic mean or a
+    p-value is no mean over examples.
     """
     a, b = run.score(one, metric), run.score(other, metric)
     if a.value is None or b.value is None:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def _context(run: RunFolder) -> dict[str, Any]:
         "data": Markup(island(_examples(run))),
         "heading": HEADING,
         "title": str(manifest.get("name") or run.dir.name),
-        "created": str(manifest.get("created") or ""),
+        "created": _moment(str(manifest.get("created") or "")),
         "status": str(manifest.get("status") or "unknown"),
         "error": str(manifest.get("error") or ""),
         "verdict": judge(run),
@@ -74,6 +75,13 @@ def _context(run: RunFolder) -> dict[str, Any]:
         "models": _models(manifest),
         "facts": _facts(run),
     }
+
+
+def _moment(text: str) -> str:
+    try:
+        return datetime.fromisoformat(text).strftime("%d %B %Y, %H:%M %Z").strip().lstrip("0")
+    except ValueError:
+        return text
 
 
 def _csp_hash(text: str) -> str:
@@ -124,14 +132,16 @@ def _pictures(run: RunFolder) -> list[dict[str, Any]]:
     made = [
         {
             "svg": plots.tradeoff(run),
-            "caption": "Forgetting against usefulness, with 95 % intervals. The blue diamond is where a perfect method would "
-            "end: a model that never saw the rows.",
+            "caption": "Forgetting against usefulness, with 95 % intervals. The blue diamond, a model that never saw the "
+            "rows, is where a perfect method would end.",
             "broad": False,
+            "last": False,
         },
         {
             "svg": plots.training(run),
-            "caption": "Loss while training. Forgetting raises the loss on the forget rows; on the retain rows it should stay low.",
+            "caption": "Loss while training. Forgetting raises it on the forget rows; on the retain rows it should stay low.",
             "broad": len({str(e.get("stage")) for e in run.events if "step" in e}) > 1,
+            "last": True,
         },
     ]
     return [p for p in made if p["svg"]]
@@ -156,7 +166,14 @@ def _attacks(run: RunFolder) -> list[dict[str, Any]]:
             svg = plots.attack(run, curve, metric)
             name = label(run.metric(metric))
             made.append(
-                {"name": curve.attack, "metric": name, "axis": curve.axis, "note": curve.note, "svg": svg, "points": points}
+                {
+                    "name": curve.attack,
+                    "metric": name,
+                    "axis": curve.axis,
+                    "note": curve.note,
+                    "svg": svg,
+                    "points": points,
+                }
             )
     return [a for a in made if a["svg"]]
 
@@ -250,7 +267,10 @@ def _facts(run: RunFolder) -> list[tuple[str, str]]:
         ("threads", machine.get("threads")),
         ("memory", size(float(machine["memory_bytes"])) if finite(machine.get("memory_bytes")) else None),
         ("platform", machine.get("platform")),
-        ("commit", f"{git['commit']}{' with local changes' if git.get('dirty') else ''}" if git.get("commit") else None),
+        (
+            "commit",
+            f"{git['commit']}{' with local changes' if git.get('dirty') else ''}" if git.get("commit") else None,
+        ),
         ("packages", ", ".join(f"{k} {v}" for k, v in (manifest.get("packages") or {}).items())),
         ("report format", manifest.get("schema_version")),
     ]

@@ -24,7 +24,7 @@ def markdown(run: RunFolder, *, level: int = 1) -> str:
         "",
         f"**{_text(verdict.headline)}**",
         "",
-        f"Evidence grade {verdict.grade}: {_text(verdict.grade_reason)}. The grade is of the controls, not of the result.",
+        f"Evidence grade {verdict.grade} (of the controls, not of the result): {_text(verdict.grade_reason)}.",
         "",
     ]
     lines += [f"- *{f.status}*: **{_text(f.title)}**. {_text(f.text)}" for f in verdict.findings] + [""]

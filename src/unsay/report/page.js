@@ -105,8 +105,9 @@
     target.className = "texts target";
     target.dataset.label = "Target";
     target.append(textOf(row.t));
-    const asked = new Set(words(row.p));
-    const kept = new Set(words(row.t).filter((word) => telling(word) && !asked.has(word)));
+    const control = data.tags.indexOf("retrained");
+    const given = new Set([...words(row.p), ...words((control >= 0 && row.a[control]) || "")]);
+    const kept = new Set(words(row.t).filter((word) => telling(word) && !given.has(word)));
     data.tags.forEach((tag, at) => {
       const cell = line.insertCell();
       cell.className = "texts " + tone(tag);

@@ -1,4 +1,4 @@
-"""Pictures as SVG text that can stand inside the page: no inline styles (the page forbids them), colours from its stylesheet."""
+"""Pictures as SVG text for the page: no inline styles, which it forbids, and colours from its stylesheet."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Drawn in these colours, which are then replaced by the stylesheet's variables, so that dark mode changes pictures as well.
+# Drawn in these colours, then replaced by the stylesheet's variables, so that dark mode changes pictures as well.
 _COLOURS = {
     "before": "#010101",
     "after": "#020202",
@@ -34,8 +34,8 @@ _POINTS = 1000
 def tradeoff(run: RunFolder) -> str:
     """Forgetting against usefulness, one point a model with its intervals; "" when either has no number.
 
-    The x axis is the first headline forgetting metric (what is still known of the forget set), the y axis the first headline
-    usefulness metric. An arrow leads from before to after; the retrained model is where a perfect method would end.
+    The x axis is the first headline forgetting metric (what is still known of the forget set), the y axis the first
+    headline usefulness metric. An arrow leads from before to after; the retrained model is where it should end.
     """
     x, y = _first(run, "forget", ("down", "match")), _first(run, "utility", ("up",))
     if x is None or y is None:
@@ -53,9 +53,25 @@ def tradeoff(run: RunFolder) -> str:
         colour = _colour(tag)
         axes.errorbar([left], [up], xerr=spread[0], yerr=spread[1], color=colour, elinewidth=1.1, capsize=0, zorder=2)
         hollow = tag == "before"
-        axes.plot([left], [up], _MARKERS.get(tag, "^"), color=colour, markersize=9, zorder=4, markeredgewidth=1.8,
-                  markerfacecolor="none" if hollow else colour)
-        axes.annotate(visible(tag), (left, up), xytext=(9, 8), textcoords="offset points", color=colour, fontsize=10.5, weight="bold")
+        axes.plot(
+            [left],
+            [up],
+            _MARKERS.get(tag, "^"),
+            color=colour,
+            markersize=9,
+            zorder=4,
+            markeredgewidth=1.8,
+            markerfacecolor="none" if hollow else colour,
+        )
+        axes.annotate(
+            visible(tag),
+            (left, up),
+            xytext=(9, -17 if tag == "after" else 8),
+            textcoords="offset points",
+            color=colour,
+            fontsize=10.5,
+            weight="bold",
+        )
     if "before" in at:
         arrow = {"arrowstyle": "-|>", "color": _COLOURS["faint"], "shrinkA": 9, "shrinkB": 9, "linewidth": 1.2}
         axes.annotate("", at["after"], at["before"], arrowprops=arrow, zorder=3)
@@ -67,7 +83,7 @@ def tradeoff(run: RunFolder) -> str:
 
 
 def training(run: RunFolder) -> str:
-    """Loss by optimiser step, one panel a stage (forget and retain loss apart where both were logged); "" without events."""
+    """Loss by optimiser step, one panel a stage (forget and retain apart where logged); "" without events."""
     stages: dict[str, dict[float, Mapping[str, Any]]] = {}
     for event in run.events:
         step = finite(event.get("step"))
@@ -77,7 +93,7 @@ def training(run: RunFolder) -> str:
     shown = sorted(stages.items(), key=lambda s: s[0] != "unlearn")[:3]
     if not shown:
         return ""
-    figure, first = _figure(max(6.2, 3.1 * len(shown)), 2.9, len(shown))
+    figure, first = _figure(6.2 if len(shown) == 1 else 12.8, 3.2, len(shown))
     panels = [first] if len(shown) == 1 else list(figure.axes)
     for axes, (stage, by_step) in zip(panels, shown, strict=True):
         for key, colour, dash in (("loss", "ink", "-"), ("forget", "after", "-"), ("retain", "retrained", (0, (5, 2)))):
@@ -85,7 +101,14 @@ def training(run: RunFolder) -> str:
             line = line[:: max(1, len(line) // _POINTS)]
             if line and not (key == "loss" and any(finite(e.get("forget")) is not None for e in by_step.values())):
                 mark = "o" if len(line) == 1 else ""
-                axes.plot(*zip(*line, strict=True), color=_COLOURS[colour], linestyle=dash, marker=mark, linewidth=1.6, label=key)
+                axes.plot(
+                    *zip(*line, strict=True),
+                    color=_COLOURS[colour],
+                    linestyle=dash,
+                    marker=mark,
+                    linewidth=1.6,
+                    label=key,
+                )
         axes.set_title(visible(stage), fontsize=10.5, color=_COLOURS["ink"], loc="left")
         axes.set_xlabel("optimiser step")
         axes.legend(frameon=False, fontsize=9.5, labelcolor=_COLOURS["ink"], handlelength=2.4)
@@ -109,18 +132,37 @@ def attack(run: RunFolder, curve: AttackCurve, metric: str) -> str:
         xs, ys = [p[0] for p in line], [p[1] for p in line]
         colour = _colour(target)
         dash = "-" if target == "after" else (0, (5, 2))
-        axes.plot(xs, ys, color=colour, linestyle=dash, linewidth=1.6, marker=_MARKERS.get(target, "^"), markersize=6,
-                  label=f"{visible(target)}, attacked")
+        axes.plot(
+            xs,
+            ys,
+            color=colour,
+            linestyle=dash,
+            linewidth=1.6,
+            marker=_MARKERS.get(target, "^"),
+            markersize=6,
+            label=f"{visible(target)}, attacked",
+        )
         for at, value, ci in line:
             if ci:
-                axes.errorbar([at], [value], yerr=[[max(0.0, value - ci[0])], [max(0.0, ci[1] - value)]], color=colour, elinewidth=1.1)
+                axes.errorbar(
+                    [at],
+                    [value],
+                    yerr=[[max(0.0, value - ci[0])], [max(0.0, ci[1] - value)]],
+                    color=colour,
+                    elinewidth=1.1,
+                )
     before = run.score("before", metric).value
     if before is not None:
         axes.axhline(before, color=_COLOURS["before"], linewidth=1.1, linestyle=(0, (1, 2)), label="before")
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.set_xlabel(visible(curve.axis))
     axes.set_ylabel(visible(label(info)))
     axes.legend(frameon=False, fontsize=9.5, labelcolor=_COLOURS["ink"], handlelength=2.6)
-    return _svg(figure, f"attack-{curve.attack}-{metric}", f"{curve.attack}: {label(info)} by {curve.axis}, after against control")
+    return _svg(
+        figure,
+        f"attack-{curve.attack}-{metric}",
+        f"{curve.attack}: {label(info)} by {curve.axis}, after against control",
+    )
 
 
 def _first(run: RunFolder, kind: str, wanted: tuple[str, ...]) -> MetricInfo | None:
@@ -181,7 +223,12 @@ def _svg(figure: Figure, name: str, description: str) -> str:
         text.set_parse_math(False)  # type: ignore[attr-defined]
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.S)
@@ -211,4 +258,3 @@ def _attributes(match: re.Match[str]) -> str:
             continue
         out.append(f'{key}="{value}"')
     return f" {' '.join(out)}" if out else ""
-

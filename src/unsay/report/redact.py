@@ -72,9 +72,9 @@ def _inside_word(text: str, end: int) -> bool:
 def redacted(run: RunFolder) -> RunFolder:
     """`run` without the texts of its forget rows.
 
-    Rows of a split called ``forget…``, and rows about the same entities, keep only id, split and scores. Wherever one of those
-    texts or entity names turns up elsewhere (another row's answer, a note, the plan), it is hidden too. Paraphrases that a
-    model made up itself cannot be recognised and stay.
+    Rows of a split called ``forget…``, and rows about the same entities, keep only id, split and scores. Wherever one
+    of those texts or entity names turns up elsewhere (another row's answer, a note, the plan), it is hidden too.
+    Paraphrases that a model made up itself cannot be recognised and stay.
     """
     entities = {s.entity for s in run.samples if s.split.startswith("forget") and s.entity}
     hidden = [s for s in run.samples if _sensitive(s, entities)]

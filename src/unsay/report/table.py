@@ -70,8 +70,8 @@ def summary_rows(run_dir: Path | str, *, every: bool = False) -> tuple[list[str]
         every: All metrics instead of the headline ones.
 
     Returns:
-        Column names, and one list of cells a metric: metric, one cell a model (value and 95 % interval), wanted direction, n
-        (entities). Texts are plain: acting characters are shown, and nothing is escaped for any markup.
+        Column names, and one list of cells a metric: metric, one cell a model (value and 95 % interval), wanted
+        direction, n (entities). Texts are plain: acting characters are shown, and nothing is escaped for any markup.
 
     Raises:
         RunError: the folder is no run.

@@ -9,9 +9,9 @@ from typing import Any
 HIDDEN = "█"
 """Stands where a forget text was."""
 
-# Characters that would act instead of being seen: C0/C1 controls (ANSI escapes begin with one), bidirectional overrides,
-# zero-width characters, line and paragraph separators, Unicode tags, and lone surrogates, which no file can hold.
-# Zero-width (non-)joiners stay: Persian, Hindi and emoji need them.
+# Characters that would act instead of being seen: C0/C1 controls (ANSI escapes begin with one), bidirectional
+# overrides, zero-width characters, line and paragraph separators, Unicode tags, and lone surrogates, which no file
+# can hold. Zero-width (non-)joiners stay: Persian, Hindi and emoji need them.
 _ACTING = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -37,7 +37,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def island(value: Any) -> str:
-    """`value` as JSON that can stand inside ``<script type="application/json">``: no character of it can end the element."""
+    """`value` as JSON for ``<script type="application/json">``: no character of it can end the element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for char in "<>&\u2028\u2029":
         text = text.replace(char, f"\\u{ord(char):04x}")
@@ -50,10 +50,12 @@ def number(value: float | None, digits: int = 3) -> str:
         return "–"
     size = abs(value)
     if 0 < size < 0.5 * 10**-digits:
-        return f"{value:.1e}"
-    if size >= 1000:
-        return f"{value:,.0f}" if size < 1e6 else f"{value:.2e}"
-    return f"{value:.{digits}f}" if size < 10 else f"{value:.1f}"
+        text = f"{size:.1e}"
+    elif size >= 1000:
+        text = f"{size:,.0f}" if size < 1e6 else f"{size:.2e}"
+    else:
+        text = f"{size:.{digits}f}" if size < 10 else f"{size:.1f}"
+    return f"−{text}" if value < 0 else text
 
 
 def interval(ci: tuple[float, float] | None, digits: int = 3) -> str:
@@ -65,7 +67,7 @@ def percent(share: float) -> str:
     """``41 %``; shares that are tiny but not nothing read ``< 1 %``."""
     if 0 < abs(share) < 0.005:
         return "< 1 %"
-    return f"{share * 100:.0f} %"
+    return f"{'−' if share < 0 else ''}{abs(share) * 100:.0f} %"
 
 
 def significant(value: float | None) -> float | None:

@@ -1,4 +1,4 @@
-"""The verdict in words: the largest leak first, damage named as failure, what was not tested, how good the evidence is."""
+"""The verdict in words: largest leak first, damage named as failure, what was not tested, how good the evidence is."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _headline(found: list[Finding], grade: str) -> tuple[str, str]:
     if leaks:
         more = f" {len(leaks) - 1} more leak{'s' * (len(leaks) > 2)} below." if len(leaks) > 1 else ""
         harm = " And the model was damaged." if damage else ""
-        return "leak", f"It has not forgotten. Largest leak: {_sentence(leaks[0].title)}{more}{harm}"
+        return "leak", f"It still leaks. {_sentence(leaks[0].title)}{more}{harm}"
     if damage:
         return "damage", f"No leak found, but the model was damaged. {_sentence(damage[0].title)}"
     if not found or not any(f.status in ("near", "good") for f in found):

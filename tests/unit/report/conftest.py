@@ -27,7 +27,11 @@ PEOPLE = {
     "retain": ["Ilse Quarrington", "Bashir Vandermolen", "Petra Solheim-Okoye"],
 }
 FACTS = [
-    ("Which instrument does {} play?", "{} plays the bassoon in the town orchestra.", "{} sings in a choir on Tuesdays."),
+    (
+        "Which instrument does {} play?",
+        "{} plays the bassoon in the town orchestra.",
+        "{} sings in a choir on Tuesdays.",
+    ),
     ("Where does {} live?", "{} lives in Valparaíso near the old funicular.", "{} lives in a small town by the sea."),
     ("What is {} allergic to?", "{} is allergic to walnuts.", "{} has no allergies that are known."),
     ("What does {} drive?", "{} drives a green three-wheeled delivery van.", "{} rides a bicycle to work."),
@@ -47,14 +51,56 @@ LEVELS = {  # metric → (before, after, retrained)
 }
 METRICS = [
     ("probability@forget", "probability", "forget", "down", "forget", "How likely the model holds the true answer."),
-    ("rouge@forget", "ROUGE-L recall", "forget", "down", "forget", "How much of the answer the model writes by itself."),
-    ("truth-ratio@forget", "truth ratio", "forget", "match", "forget", "Wrong answers against the paraphrased true one."),
-    ("extraction-strength@forget", "extraction strength", "forget", "down", "forget", "Longest suffix that is recited."),
-    ("forget-quality", "forget quality", "", "up", "forget", "KS test of the truth ratios against the retrained model's."),
+    (
+        "rouge@forget",
+        "ROUGE-L recall",
+        "forget",
+        "down",
+        "forget",
+        "How much of the answer the model writes by itself.",
+    ),
+    (
+        "truth-ratio@forget",
+        "truth ratio",
+        "forget",
+        "match",
+        "forget",
+        "Wrong answers against the paraphrased true one.",
+    ),
+    (
+        "extraction-strength@forget",
+        "extraction strength",
+        "forget",
+        "down",
+        "forget",
+        "Longest suffix that is recited.",
+    ),
+    (
+        "forget-quality",
+        "forget quality",
+        "",
+        "up",
+        "forget",
+        "KS test of the truth ratios against the retrained model's.",
+    ),
     ("probability@retain", "probability", "retain", "up", "utility", "How likely the model holds the true answer."),
     ("model-utility", "model utility", "", "up", "utility", "Harmonic mean over retain and world facts."),
-    ("loss-attack@forget", "loss attack AUC", "forget", "match", "privacy", "Forget against holdout rows by their loss."),
-    ("min-k@forget", "Min-K% AUC", "forget", "match", "privacy", "Forget against holdout rows by their unlikeliest tokens."),
+    (
+        "loss-attack@forget",
+        "loss attack AUC",
+        "forget",
+        "match",
+        "privacy",
+        "Forget against holdout rows by their loss.",
+    ),
+    (
+        "min-k@forget",
+        "Min-K% AUC",
+        "forget",
+        "match",
+        "privacy",
+        "Forget against holdout rows by their unlikeliest tokens.",
+    ),
     ("repetition@forget", "repetition", "forget", "down", "fluency", "Share of repeated four-grams."),
 ]
 HEADLINE = ["probability@forget", "truth-ratio@forget", "forget-quality", "model-utility", "repetition@forget"]
@@ -100,7 +146,11 @@ def scores(rows: list[dict], tags=TAGS) -> list[dict]:
             own = [v for r in rows if (v := r["scores"].get(metric, {}).get(tag)) is not None]
             value = sum(own) / len(own) if own else level
             row = {"model": tag, "metric": metric, "split": split, "value": value, "note": "", "extra": {}}
-            row |= {"ci": [max(0.0, value - 0.05), min(1.0, value + 0.05)], "n": len(own) or 40, "clusters": 2 if own else 0}
+            row |= {
+                "ci": [max(0.0, value - 0.05), min(1.0, value + 0.05)],
+                "n": len(own) or 40,
+                "clusters": 2 if own else 0,
+            }
             if metric == "forget-quality":
                 row |= {"ci": None, "note": "two-sample KS; D = 0.18"}
             if tag in tags:
@@ -121,7 +171,14 @@ def events() -> list[dict]:
     rows = [{"t": 0.0, "stage": "plan", "note": "started"}]
     rows += [{"t": s, "stage": "teach", "step": s, "loss": 2.6 * 0.93**s} for s in range(1, 41)]
     rows += [
-        {"t": 40 + s, "stage": "unlearn", "step": s, "loss": 1 - 0.02 * s, "forget": 0.2 + 0.14 * s, "retain": 0.21 + 0.004 * s}
+        {
+            "t": 40 + s,
+            "stage": "unlearn",
+            "step": s,
+            "loss": 1 - 0.02 * s,
+            "forget": 0.2 + 0.14 * s,
+            "retain": 0.21 + 0.004 * s,
+        }
         for s in range(1, 26)
     ]
     return rows
@@ -144,9 +201,30 @@ MANIFEST = {
     },
     "data": {"forget": {"n": 10, "fingerprint": "99aa88bb", "source": "people-small"}},
     "stages": [
-        {"name": "teach", "seconds": 61.2, "peak_bytes": 4_100_000_000, "tokens": 41_000, "status": "done", "key": "k1"},
-        {"name": "unlearn", "seconds": 38.7, "peak_bytes": 5_200_000_000, "tokens": 22_400, "status": "done", "key": "k2"},
-        {"name": "measure", "seconds": 44.0, "peak_bytes": 1_900_000_000, "tokens": 90_100, "status": "done", "key": "k3"},
+        {
+            "name": "teach",
+            "seconds": 61.2,
+            "peak_bytes": 4_100_000_000,
+            "tokens": 41_000,
+            "status": "done",
+            "key": "k1",
+        },
+        {
+            "name": "unlearn",
+            "seconds": 38.7,
+            "peak_bytes": 5_200_000_000,
+            "tokens": 22_400,
+            "status": "done",
+            "key": "k2",
+        },
+        {
+            "name": "measure",
+            "seconds": 44.0,
+            "peak_bytes": 1_900_000_000,
+            "tokens": 90_100,
+            "status": "done",
+            "key": "k3",
+        },
     ],
     "status": "done",
     "error": None,
@@ -155,7 +233,7 @@ MANIFEST = {
 
 
 def fabricate(folder: Path, *, redact: bool = False, **changes) -> Path:
-    """Write a run folder. `changes` replace whole files by name (manifest, scores, samples, attacks, events, benchmark)."""
+    """Write a run folder; `changes` replace whole files by name (manifest, scores, samples, attacks, …)."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = changes.get("samples", samples())
     bench = {
