@@ -14,7 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..models.adapters import scale_adapter
 from ..models.weights import extrapolate
+from ..training.reference import adapter_is_fresh
 from ._protocol import Method
 from .npo import NPO
 
@@ -34,5 +36,8 @@ class Extrapolate:
     """Amplification α."""
 
     def unlearn(self, lm: LM, data: ForgetData, run: Run) -> LM:
-        """Run the base method, then move on along its difference; an adapter is scaled instead."""
-        return extrapolate(lm, self.base.unlearn(lm, data, run.sub("base")), 1 + self.alpha)
+        """Run the base method, then move on along its difference; a new LoRA adapter is scaled, which is the same."""
+        after = self.base.unlearn(lm, data, run.sub("base"))
+        if adapter_is_fresh(lm.model):
+            return scale_adapter(after, 1 + self.alpha)
+        return extrapolate(lm, after, 1 + self.alpha)

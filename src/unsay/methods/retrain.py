@@ -37,7 +37,9 @@ class Retrain:
             ModelError: it cannot be loaded.
         """
         if not self.base:
-            raise MethodError("retrain needs the model from before the data was learned", "method.base=FOLDER_OR_HUB_ID")
+            raise MethodError(
+                "retrain needs the model from before the data was learned", "method.base=FOLDER_OR_HUB_ID"
+            )
         from ..config.plan import ModelSpec
         from ..models.lm import LM
 

@@ -50,7 +50,8 @@ def training_arguments(train: Train, *, steps: int, seed: int, folder: Path, cpu
             raise PlanError(f"train.extra.{name}: that is {_OURS[name]} here", f"set {_OURS[name]} instead")
         if name not in known:
             raise PlanError(
-                f"train.extra.{name}: transformers.TrainingArguments has no such field", "see its documentation for the names"
+                f"train.extra.{name}: transformers.TrainingArguments has no such field",
+                "see its documentation for the names",
             )
     settings = {
         "output_dir": str(folder),

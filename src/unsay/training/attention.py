@@ -11,11 +11,12 @@ SHORT = 512
 """Tokens up to which plain attention beats the fused kernel on a CPU, whose backward pass is slow there."""
 
 
-def faster_attention(lm: LM, longest: int) -> str:
-    """``eager`` on a CPU for rows of at most `SHORT` tokens, ``sdpa`` otherwise.
+def speed_up_attention(lm: LM, longest: int) -> None:
+    """Switch to plain attention on a CPU for rows of at most `SHORT` tokens; otherwise leave it as it was loaded.
 
     Args:
-        lm: The model.
+        lm: The model about to be trained.
         longest: Tokens of the longest row.
     """
-    return "eager" if lm.device.type == "cpu" and longest <= SHORT else "sdpa"
+    if lm.device.type == "cpu" and longest <= SHORT:
+        lm.set_attention("eager")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import MethodError, NeedError
-from ..models.layers import backbone, head
+from ..models.layers import backbone, head, head_is_plain, network
 from .batch import MicroBatch
+from .row_loss import Projection
 
 
 class Forward:
@@ -36,17 +37,26 @@ class Forward:
         self._captured: dict[str, Tensor] = {}
 
     @cached_property
-    def last(self) -> Tensor:
-        """[B, T, D] hidden states that the head reads."""
-        with torch.set_grad_enabled(self._grad and torch.is_grad_enabled()), self._capturing():
-            out = backbone(self._model)(input_ids=self.batch.input_ids, use_cache=False)
-        states: Tensor = out.last_hidden_state
-        return states
+    def head(self) -> Projection | None:
+        """What makes logits of `last`; None where `last` are the logits, because the family's head is not a plain one."""
+        if not head_is_plain(self._model):
+            return None
+        found = head(self._model)
+        if not isinstance(found.module, nn.Linear):  # a head with an adapter on it
+            return None
+        return Projection(found.weight, found.bias, found.softcap, found.scale)
 
     @cached_property
-    def head(self) -> Any:
-        """The output head of the model; see `row_loss.Projection`."""
-        return head(self._model)
+    def last(self) -> Tensor:
+        """[B, T, D] hidden states that the head reads; [B, T, V] logits where there is no plain head."""
+        run = self._model if self.head is None else backbone(self._model)
+        with torch.set_grad_enabled(self._grad and torch.is_grad_enabled()), self._capturing():
+            out = run(input_ids=self.batch.input_ids, use_cache=False)
+        return cast(Tensor, out.logits if self.head is None else out.last_hidden_state)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """[A, V] float32 logits of some rows of `last` [A, D]."""
+        return states.float() if self.head is None else self.head.logits(states)
 
     def captured(self, layer: str) -> Tensor:
         """[B, T, D] output of a declared layer.
@@ -83,11 +93,9 @@ def find_module(model: nn.Module, name: str) -> nn.Module:
     Raises:
         MethodError: there is none.
     """
-    from peft import PeftModel
-
-    root = model.get_base_model() if isinstance(model, PeftModel) else model
+    root = network(model)
     try:
-        return root.get_submodule(name)
+        return cast(nn.Module, root.get_submodule(name))
     except AttributeError:
         known = [n for n, m in root.named_modules() if isinstance(m, nn.ModuleList)]
         raise MethodError(f"the model has no layer {name!r}", f"layers are numbered under {', '.join(known)}") from None

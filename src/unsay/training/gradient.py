@@ -12,6 +12,7 @@ from torch import Tensor
 from ..data.example import Example, ForgetData, rows_fingerprint
 from ..errors import DataError
 from ..naming import digest, kebab
+from .attention import speed_up_attention
 from .batch import Row, encode_rows
 from .reference import AdapterOff, FrozenCopy, Mode, Uses, cached_logps, choose
 from .schedule import Schedule
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 RetainTerm = Literal["none", "nll", "kl"]
 """What holds the retain rows in place: nothing, their negative log-likelihood, or KL(reference ‖ model)."""
-
-_SHORT = 256
-"""Tokens up to which plain attention is the faster one on a CPU."""
 
 
 class GradientMethod:
@@ -137,7 +135,8 @@ def train(
         pad_id=lm.template.pad_id,
     )
     subject = lm.fork()
-    attention = _faster_attention(subject, max(row.length for members in rows.values() for row in members))
+    attention = subject.attention
+    speed_up_attention(subject, max(row.length for members in rows.values() for row in members))
     precision = pick_precision(saved_precision(run, key) or settings.precision, subject.device)
     run.record(precision=precision)
     weights = Weights(subject.model, precision)

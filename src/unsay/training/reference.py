@@ -77,7 +77,9 @@ class CachedLogps(Ref):
         try:
             found = [self._table[key] for key in batch.keys]
         except KeyError as missing:
-            raise NeedError(f"the reference cache has no row {missing}", "list the role in the method's roles()") from None
+            raise NeedError(
+                f"the reference cache has no row {missing}", "list the role in the method's roles()"
+            ) from None
         device = batch.input_ids.device
         values = torch.cat(found).to(device) if found else torch.zeros(0, device=device)
         return CachedScores(batch, counts, values)

@@ -74,68 +74,72 @@ def divergence_from(reference: Callable[[slice], Tensor]) -> Row:
     return row
 
 
-def row_values(hidden: Tensor, head: Projection, row: Row) -> Tensor:
-    """`row` of every hidden state, differentiable once with respect to hidden states, head weight and bias.
+def row_values(states: Tensor, head: Projection | None, row: Row) -> Tensor:
+    """`row` of every answer position, differentiable once with respect to states, head weight and bias.
 
     Args:
-        hidden: [A, D].
-        head: The output head.
+        states: Hidden states [A, D]; without a head, logits [A, V].
+        head: The output head, or None.
         row: What to compute from each row's logits.
 
     Returns:
         [A] float32.
     """
+    weight, bias = (head.weight, head.bias) if head else (None, None)
     # autograd.Function.apply carries no types
-    return cast(Tensor, _RowValues.apply(hidden, head.weight, head.bias, head, row))
+    return cast(Tensor, _RowValues.apply(states, weight, bias, head, row))
 
 
 class _RowValues(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, head: Projection, row: Row) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor | None, bias: Tensor | None, head: Projection | None, row: Row
+    ) -> Tensor:
+        width = states.shape[1] if weight is None else weight.shape[0]
         need = any(ctx.needs_input_grad[:3])
-        ctx.keeps = need and hidden.shape[0] * weight.shape[0] * hidden.element_size() <= KEEP
-        ctx.head, ctx.row = head, row
+        ctx.keeps = need and states.shape[0] * width * states.element_size() <= KEEP
+        ctx.head, ctx.row, ctx.chunks = head, row, _chunks(states.shape[0], width)
         values, kept = [], []
-        for rows in _chunks(hidden, weight):
-            value, slope = _evaluate(hidden[rows], head, row, rows, need=ctx.keeps)
+        for rows in ctx.chunks:
+            value, slope = _evaluate(states[rows], head, row, rows, need=ctx.keeps)
             values.append(value)
             if ctx.keeps:
                 kept.append(slope)
-        ctx.save_for_backward(hidden, weight, bias, *kept)
-        return torch.cat(values) if values else hidden.new_zeros(0, dtype=torch.float32)
+        ctx.save_for_backward(states, weight, bias, *kept)
+        return torch.cat(values) if values else states.new_zeros(0, dtype=torch.float32)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight, bias, *kept = ctx.saved_tensors
-        need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
-        grad_hidden = torch.empty_like(hidden) if need_hidden else None
-        grad_weight = grad_bias = None
-        for number, rows in enumerate(_chunks(hidden, weight)):
+        states, weight, bias, *kept = ctx.saved_tensors
+        need_states, need_weight, need_bias = ctx.needs_input_grad[:3]
+        grad_states = torch.zeros_like(states) if need_states else None
+        grad_weight = torch.zeros_like(weight) if need_weight and len(ctx.chunks) != 1 else None
+        grad_bias = torch.zeros_like(bias) if need_bias else None
+        for number, rows in enumerate(ctx.chunks):
             if ctx.keeps:
                 slope = kept[number]
             else:
-                _, slope = _evaluate(hidden[rows], ctx.head, ctx.row, rows, need=True)
+                _, slope = _evaluate(states[rows], ctx.head, ctx.row, rows, need=True)
             # Out of place: the kept slopes must survive a second backward through a retained graph.
             slope = slope * grad[rows, None].to(slope.dtype)
-            if grad_hidden is not None:
-                torch.mm(slope, weight, out=grad_hidden[rows])
-            if need_weight:
-                part = slope.t() @ hidden[rows]
-                grad_weight = part if grad_weight is None else grad_weight.add_(part)
-            if need_bias:
-                total = slope.sum(0)
-                grad_bias = total if grad_bias is None else grad_bias.add_(total)
-        if need_weight and grad_weight is None:
-            grad_weight = torch.zeros_like(weight)
-        if need_bias and grad_bias is None:
-            grad_bias = torch.zeros_like(bias)
-        return grad_hidden, grad_weight, grad_bias, None, None
+            if grad_states is not None:
+                grad_states[rows] = slope if weight is None else slope @ weight
+            if grad_weight is not None:
+                grad_weight.addmm_(slope.t(), states[rows])
+            elif need_weight:
+                grad_weight = slope.t() @ states[rows]
+            if grad_bias is not None:
+                grad_bias += slope.sum(0)
+        return grad_states, grad_weight, grad_bias, None, None
 
 
-def _evaluate(hidden: Tensor, head: Projection, row: Row, rows: slice, *, need: bool) -> tuple[Tensor, Tensor]:
-    """Values [C] and, when asked for, the gradient with respect to the raw products [C, V] in the dtype of `hidden`."""
-    logits = head.finish(torch.nn.functional.linear(hidden, head.weight, head.bias).float())
+def _evaluate(states: Tensor, head: Projection | None, row: Row, rows: slice, *, need: bool) -> tuple[Tensor, Tensor]:
+    """Values [C] and, when asked for, the gradient with respect to the raw products [C, V] in the dtype of `states`."""
+    if head is None:
+        value, slope = row(states.to(torch.float32, copy=True), rows)
+        return value, slope.to(states.dtype)
+    logits = head.finish(torch.nn.functional.linear(states, head.weight, head.bias).float())
     tame = None
     if need and head.softcap is not None:
         tame = 1 - (logits / head.softcap) ** 2
@@ -146,9 +150,9 @@ def _evaluate(hidden: Tensor, head: Projection, row: Row, rows: slice, *, need: 
         slope = slope * tame
     if head.scale != 1.0:
         slope = slope * head.scale
-    return value, slope.to(hidden.dtype)
+    return value, slope.to(states.dtype)
 
 
-def _chunks(hidden: Tensor, weight: Tensor) -> list[slice]:
-    rows = max(1, CHUNK // weight.shape[0])
-    return [slice(start, min(start + rows, hidden.shape[0])) for start in range(0, hidden.shape[0], rows)]
+def _chunks(count: int, width: int) -> list[slice]:
+    rows = max(1, CHUNK // width)
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]

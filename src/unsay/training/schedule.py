@@ -77,9 +77,7 @@ class Schedule:
 
     def __getitem__(self, step: int) -> Batch:
         items = [self._item(epoch, i) for epoch, i in self._indices(step)]
-        counts = {
-            role: Counts(len(items), sum(item[role].answer_tokens for item in items)) for role in self._rows
-        }
+        counts = {role: Counts(len(items), sum(item[role].answer_tokens for item in items)) for role in self._rows}
         if self._paired:
             units = items
         else:
@@ -87,7 +85,9 @@ class Schedule:
         sizes = [max(row.length for row in unit.values()) for unit in units]
         parts = self._split(sizes, [len(unit) for unit in units])
         micros = tuple(
-            MicroBatch.of({role: [units[i][role] for i in part if role in units[i]] for role in self._rows}, self._pad_id)
+            MicroBatch.of(
+                {role: [units[i][role] for i in part if role in units[i]] for role in self._rows}, self._pad_id
+            )
             for part in parts
         )
         real = sum(row.length for item in items for row in item.values())
@@ -129,7 +129,8 @@ def _check(rows: Mapping[str, Sequence[Row]], first: str) -> None:
     for role, members in rows.items():
         if role == DRAWN and not members:
             raise DataError(
-                "the method needs retain rows, and there are none", "give retain=, or choose a method without a retain term"
+                "the method needs retain rows, and there are none",
+                "give retain=, or choose a method without a retain term",
             )
         if role != DRAWN and len(members) != size:
             raise DataError(f"{len(members)} {role} rows for {size} {first} rows, expected as many")

@@ -106,7 +106,7 @@ class View(Scores):
 
     @cached_property
     def states(self) -> Tensor:
-        """[A, D] hidden states that the head turns into the prediction of each answer token."""
+        """[A, D] hidden states that the head turns into the prediction of each answer token ([A, V] logits without a plain head)."""
         start = self._forward.batch.roles[self._role].start
         width = self._batch.input_ids.shape[1]
         row, at = self.mask.nonzero(as_tuple=True)
@@ -121,7 +121,7 @@ class View(Scores):
     @cached_property
     def logits(self) -> Tensor:
         """[A, V] float32 at the positions that predict answer tokens, in the order of `targets`. All in memory at once."""
-        return self._forward.head.logits(self.states)
+        return self._forward.logits(self.states)
 
     def hidden(self, layer: str) -> Tensor:
         """[B, T, D] output of a declared layer. Positions past a row's length hold noise: mask by `mask`.
@@ -140,7 +140,8 @@ class View(Scores):
         """
         if self._ref is None:
             raise NeedError(
-                f"the objective reads step.{self._role}.ref without declaring it", "set uses_reference = True on the class"
+                f"the objective reads step.{self._role}.ref without declaring it",
+                "set uses_reference = True on the class",
             )
         return self._ref.view(self._role, self._batch, self._counts)
 
@@ -156,8 +157,9 @@ class View(Scores):
         ref = self.ref
         if not isinstance(ref, View):
             return ref.logits.sum()  # raises
-        fixed, head = ref.states, ref._forward.head
-        return self.token_mean(row_values(self.states, self._forward.head, divergence_from(lambda at: head.logits(fixed[at]))))
+        fixed, forward = ref.states, ref._forward
+        row = divergence_from(lambda at: forward.logits(fixed[at]))
+        return self.token_mean(row_values(self.states, self._forward.head, row))
 
 
 class Ref:

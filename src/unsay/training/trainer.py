@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from ..errors import CollapseError, MethodError, NeedError, RunError
+from ..models.layers import head_is_plain
 from ..runs import atomic, checkpoint
 from .arguments import training_arguments
 from .forward import Forward
@@ -70,10 +71,13 @@ def optimise(model: nn.Module, weights: Weights, job: Job, run: Run) -> int:
         bar.advance(start)
         guide = _Guide(weights, job, run, root, start, found, bar.advance)
         trainer = _Trainer(model, arguments, weights, job, guide)
+        head_is_plain(model)  # found out now: it passes through the modes of every module
         _set_modes(model, checkpointing=arguments.gradient_checkpointing)
         trainer.train()
     if root.is_dir() and checkpoint.newest(root):
-        checkpoint.commit(root, job.schedule.steps, lambda to: write_state(to, weights.trained, None, None), _meta(weights))
+        checkpoint.commit(
+            root, job.schedule.steps, lambda to: write_state(to, weights.trained, None, None), _meta(weights)
+        )
         checkpoint.prune(root, 1)
     return guide.tokens
 
@@ -153,7 +157,7 @@ class _Guide(TrainerCallback):
         self._weights, self._job, self._run, self._root, self._found = weights, job, run, root, found
         self._advance = advance
         self._sums: dict[str, Tensor] = {}
-        self._norm = math.nan
+        self._norm = self._rate = math.nan
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """One micro-batch's share of every term."""
@@ -174,6 +178,7 @@ class _Guide(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Clip, and stop before anything that is not finite reaches the weights."""
+        self._rate = kwargs["lr_scheduler"].get_last_lr()[0]
         limit = self._run.train.max_grad_norm
         gradients = [p for p in self._weights.trained.values() if p.grad is not None]
         self._norm = float(nn.utils.clip_grad_norm_(gradients, limit if limit > 0 else math.inf))
@@ -195,8 +200,7 @@ class _Guide(TrainerCallback):
         terms = {name: float(value) for name, value in self._sums.items()}
         extra = {} if set(terms) == {"loss"} else terms
         tokens = self.batch.real_tokens if self.batch else 0
-        rate = kwargs["lr_scheduler"].get_last_lr()[0]
-        self._run.log(step=step, loss=sum(terms.values()), **extra, grad_norm=self._norm, lr=rate, tokens=tokens)
+        self._run.log(step=step, loss=sum(terms.values()), **extra, grad_norm=self._norm, lr=self._rate, tokens=tokens)
         self._sums = {}
         self._advance(1)
         last = step >= self._job.schedule.steps

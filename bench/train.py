@@ -1,0 +1,193 @@
+"""How fast we train, and in how much memory, against the plain loop of train_yardstick.py: ``python bench/train.py``.
+
+Every measurement is a process of its own, so that its peak memory is its own. Both sides see the same model, the same rows and
+the same effective batch; the first steps (page faults, first touch of the optimiser's state) are left out of the time.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+BATCH = 16
+WARM, TIMED = 2, 6
+
+
+def measure(steps=TIMED):
+    """All four measurements and their ratios, as one JSON-able dict."""
+    results = {}
+    for method in ("grad-diff", "npo"):
+        for side in ("yardstick", "ours"):
+            command = [sys.executable, __file__, "--worker", side, "--method", method, "--steps", str(steps)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            results[f"{method}/{side}"] = json.loads(done.stdout.splitlines()[-1])
+    ratios = {
+        method: {
+            "speed": results[f"{method}/ours"]["tokens_per_second"]
+            / results[f"{method}/yardstick"]["tokens_per_second"],
+            "memory": results[f"{method}/ours"]["peak_bytes"] / results[f"{method}/yardstick"]["peak_bytes"],
+        }
+        for method in ("grad-diff", "npo")
+    }
+    return {"results": results, "ratios": ratios}
+
+
+def table(found):
+    """`measure`'s result in Markdown."""
+    lines = [
+        "| | tokens/s | peak memory | padding | share of the bf16 matmul rate |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, r in found["results"].items():
+        lines.append(
+            f"| {name} | {r['tokens_per_second']:.0f} | {r['peak_bytes'] / 1e9:.2f} GB "
+            f"| {r['padding']:.1%} | {r['matmul_share']:.2f} |"
+        )
+    for method, ratio in found["ratios"].items():
+        lines.append(
+            f"| **{method}: ours / yardstick** | **{ratio['speed']:.2f} ×** | **{ratio['memory']:.2f} ×** | | |"
+        )
+    return "\n".join(lines)
+
+
+def rows():
+    """TOFU forget10 and retain90 from $UNSAY_DATA, or else the bundled people."""
+    folder = Path(os.environ.get("UNSAY_DATA", "")) / "tofu"
+    if folder.is_dir():
+        from unsay.data.read import read_rows
+
+        return read_rows(folder / "forget10.jsonl"), read_rows(folder / "retain90.jsonl", name="retain")
+    from unsay.benchmarks.people import People
+
+    data = People().data()
+    return list(data.forget), list(data.retain)
+
+
+def worker(side, method, steps):
+    """One measurement, printed as JSON."""
+    import torch
+
+    from unsay.data.example import ForgetData
+    from unsay.models.lm import LM
+
+    lm = LM.load("smollm2-135m")
+    forget, retain = rows()
+    rate = _matmul_rate(torch)
+    clock = _Clock(WARM)
+    began = _reset_peak()
+    if side == "yardstick":
+        from train_yardstick import train
+
+        lm.set_attention("sdpa")
+        encoded = [[(e.input_ids, e.answer_start) for e in _encode(lm, part)] for part in (forget, retain)]
+        train(lm.model, *encoded, method, batch=BATCH, steps=WARM + steps, pad_id=lm.template.pad_id, on_step=clock)
+        real, padded = clock.real, clock.padded
+    else:
+        from unsay.config.plan import Train
+        from unsay.methods.grad_diff import GradDiff
+        from unsay.methods.npo import NPO
+        from unsay.runs.run import Run
+        from unsay.training import trainer
+
+        recorded = trainer._Trainer.training_step
+
+        def counted(self, model, inputs, *rest):
+            out = recorded(self, model, inputs, *rest)
+            clock.pending = (inputs.real_tokens, inputs.padded_tokens)
+            return out
+
+        trainer._Trainer.training_step = counted
+        ended = trainer._Guide.on_step_end
+
+        def tick(self, *arguments, **more):
+            ended(self, *arguments, **more)
+            clock(*clock.pending)
+
+        trainer._Guide.on_step_end = tick
+        train = Train(batch=BATCH, max_steps=WARM + steps, checkpoint_every=0, precision="bf16")
+        chosen = GradDiff() if method == "grad-diff" else NPO()
+        chosen.unlearn(lm, ForgetData(forget=forget, retain=retain), Run.temporary(train))
+        real, padded = clock.real, clock.padded
+    speed = real / clock.seconds
+    print(
+        json.dumps(
+            {
+                "tokens_per_second": speed,
+                "peak_bytes": _peak(),
+                "start_bytes": began,
+                "padding": 1 - real / padded,
+                "matmul_gflops": rate / 1e9,
+                "matmul_share": speed * _flops_per_token(lm, forget + retain) / rate,
+                "threads": torch.get_num_threads(),
+                "steps": steps,
+            }
+        )
+    )
+
+
+class _Clock:
+    """Counts tokens and seconds after the first `warm` steps."""
+
+    def __init__(self, warm):
+        self.left, self.real, self.padded, self.start, self.seconds, self.pending = warm, 0, 0, 0.0, 0.0, (0, 0)
+
+    def __call__(self, real, padded):
+        now = time.perf_counter()
+        if self.left > 0:
+            self.left -= 1
+            self.start = now
+            return
+        self.real, self.padded, self.seconds = self.real + real, self.padded + padded, now - self.start
+
+
+def _encode(lm, part):
+    return lm.template.encode_many([(row.prompt, row.answer) for row in part])
+
+
+def _flops_per_token(lm, part):
+    """Useful multiplications of training on one token: 6 per weight of the body, and of the head for answer tokens."""
+    encoded = _encode(lm, part)
+    answers = sum(len(e.input_ids) - e.answer_start for e in encoded) / sum(len(e.input_ids) for e in encoded)
+    head = lm.model.get_output_embeddings().weight.numel()
+    body = sum(p.numel() for n, p in lm.model.named_parameters() if "embed" not in n and "lm_head" not in n)
+    return 6 * (body + answers * head)
+
+
+def _matmul_rate(torch):
+    """bf16 operations per second of a 2048 × 2048 product, the best of ten."""
+    a, b = (torch.randn(2048, 2048).bfloat16() for _ in range(2))
+    best = min(_seconds(lambda: a @ b) for _ in range(10))
+    return 2 * 2048**3 / best
+
+
+def _seconds(call):
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def _reset_peak():
+    """Begin to count peak memory anew (Linux); returns what is resident now, the loaded model mostly."""
+    Path("/proc/self/clear_refs").write_text("5")
+    return resource.getpagesize() * int(Path("/proc/self/statm").read_text().split()[1])
+
+
+def _peak():
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--worker", choices=("ours", "yardstick"))
+    parser.add_argument("--method", choices=("grad-diff", "npo"), default="grad-diff")
+    parser.add_argument("--steps", type=int, default=TIMED)
+    options = parser.parse_args()
+    if options.worker:
+        worker(options.worker, options.method, options.steps)
+    else:
+        print(table(measure(options.steps)))
