@@ -1,15 +1,17 @@
-"""Tiny random models of real families with a character tokenizer, for tests and `unsay.testing`. No file, no network."""
+"""Tiny random models of real families with a character tokenizer, for tests and `unsay.testing`. Needs no file."""
 
 from __future__ import annotations
 
-import string
 from typing import Any
 
+from ..data.template import Kind, Template
 from .lm import LM
 
 SPECIALS = ("<|pad|>", "<|unk|>", "<|start|>", "<|end|>")
 _CHAT = (
-    "{% for message in messages %}{{ '<|start|>' + message['role'] + '\n' + message['content'] + '<|end|>\n' }}{% endfor %}"
+    "{% for message in messages %}"
+    "{{ '<|start|>' + message['role'] + '\n' + message['content'] + '<|end|>\n' }}"
+    "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|start|>assistant\n' }}{% endif %}"
 )
 _SHAPE = {
@@ -34,24 +36,33 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "phi3": ("Phi3Config", _GROUPED),
     "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 1024}),
 }
-"""Family → configuration class of transformers and its sizes. Llama comes first: it is the default, with a tied head like SmolLM2's."""
+"""Family → configuration class of transformers and its sizes. Llama has a tied head, as SmolLM2 does."""
 
 
-def tiny_tokenizer() -> Any:
+def tiny_tokenizer(family: str = "llama") -> Any:
     """A fast tokenizer with one token for each ASCII character that prints, newline and tab, and a chat template.
 
     Its pad token differs from its end token ``<|end|>``; it adds no token of its own accord.
-    """
-    from tokenizers import Tokenizer, decoders, models
-    from transformers import PreTrainedTokenizerFast
 
-    characters = [*(chr(c) for c in range(32, 127)), "\n", "\t"]
+    Args:
+        family: qwen2 gets the class that transformers insists on for it; it tokenises these characters alike.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
+
+    # As byte-level tokenizers write them: a space is Ġ, a newline Ċ, a tab ĉ; printing ASCII is itself.
+    characters = ["Ġ", *(chr(c) for c in range(33, 127)), "Ċ", "ĉ"]
     vocabulary = {token: i for i, token in enumerate([*SPECIALS, *characters])}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<|unk|>"))
-    backend.decoder = decoders.Fuse()
-    backend.add_special_tokens(list(SPECIALS))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend,
+    if family == "qwen2":
+        start: dict[str, Any] = {"vocab": vocabulary, "merges": []}
+    else:
+        backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token="<|unk|>"))
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        backend.decoder = decoders.ByteLevel()
+        backend.add_special_tokens(list(SPECIALS))
+        start = {"tokenizer_object": backend}
+    return (Qwen2Tokenizer if family == "qwen2" else PreTrainedTokenizerFast)(
+        **start,
         pad_token="<|pad|>",
         unk_token="<|unk|>",
         bos_token="<|start|>",
@@ -62,8 +73,8 @@ def tiny_tokenizer() -> Any:
     )
 
 
-def tiny_lm(family: str = "llama", seed: int = 0, template: str = "auto", **settings: Any) -> LM:
-    """A random model of about 25,000 parameters: width 32, 2 or 3 layers, 101 tokens, 1,024 positions, fp32, in eval mode.
+def tiny_lm(family: str = "llama", seed: int = 0, template: Kind = "auto", **settings: Any) -> LM:
+    """A random model of 20,000 to 60,000 parameters: width 32, 2 or 3 layers, 101 tokens, 1,024 positions; fp32, eval.
 
     Args:
         family: A key of `FAMILIES`.
@@ -74,10 +85,8 @@ def tiny_lm(family: str = "llama", seed: int = 0, template: str = "auto", **sett
     import torch
     import transformers
 
-    from ..data.template import Template
-
     name, shape = FAMILIES[family]
-    tokenizer = tiny_tokenizer()
+    tokenizer = tiny_tokenizer(family)
     config = getattr(transformers, name)(
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,

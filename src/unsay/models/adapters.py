@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .lm import LM
 
 
-def adapted(model: nn.Module) -> bool:
+def adapted(model: Any) -> bool:
     """Whether `model` is a peft model. Importing peft takes seconds, and a model made without it is none."""
     return "peft" in sys.modules and isinstance(model, sys.modules["peft"].PeftModel)
 
@@ -48,10 +48,11 @@ def attach(lm: LM, adapter: Adapter, seed: int = 0) -> LM:
     if adapted(lm.model):
         raise MethodError(f"{lm.origin} has an adapter already", "merge it first, or leave model.adapter out")
     network = _sharing(lm.model)
+    alpha: Any = 2 * adapter.rank if adapter.alpha is None else adapter.alpha
     settings = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=adapter.rank,
-        lora_alpha=2 * adapter.rank if adapter.alpha is None else adapter.alpha,
+        lora_alpha=alpha,
         lora_dropout=adapter.dropout,
         target_modules="all-linear" if adapter.targets == ("all-linear",) else list(adapter.targets),
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),
@@ -94,7 +95,7 @@ def base_of(lm: LM) -> LM:
 
 
 @contextmanager
-def reference_disabled(model: nn.Module) -> Iterator[None]:
+def reference_disabled(model: Any) -> Iterator[None]:
     """Within, the model computes as if it had no adapter: the reference of a LoRA run, at no memory.
 
     Raises:
@@ -153,7 +154,7 @@ def load_adapter(network: Any, folder: Path, origin: str) -> Any:
         ) from error
 
 
-def _sharing(model: nn.Module) -> Any:
+def _sharing(model: Any) -> Any:
     """A copy of the modules around the same storage: adapters can be put in and taken out without touching `model`."""
     tensors = {id(p): nn.Parameter(p.detach(), requires_grad=p.requires_grad) for p in model.parameters()}
     return copy.deepcopy(model, memo={**tensors, **{id(b): b for b in model.buffers()}})

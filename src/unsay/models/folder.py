@@ -6,12 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+OLD_KEYS = {
+    "rope_theta",
+    "rope_scaling",
+    "rope_local_base_freq",
+    "partial_rotary_factor",
+    "rotary_emb_base",
+    "rotary_pct",
+}
+"""What `finish` adds to config.json: older spellings of what ``rope_parameters`` says."""
+
 
 def finish(folder: Path) -> None:
     """Add what older readers look for to the configurations in `folder`; what transformers 5 reads stays as it was.
 
-    Releases before 5 take ``rope_theta`` from the top level and fall back to their default without a word, which changes
-    every logit; they also do not know the tokenizer class transformers 5 writes.
+    Releases before 5 take ``rope_theta`` from the top level and fall back to their default without a word, which
+    changes every logit; they also do not know the tokenizer class transformers 5 writes.
     """
     for file in folder.rglob("*.safetensors"):
         file.chmod((folder / "config.json").stat().st_mode & 0o777 if (folder / "config.json").exists() else 0o644)

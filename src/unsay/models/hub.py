@@ -33,7 +33,7 @@ def snapshot(repo: str, revision: str | None = None, hint: str = "") -> Path:
         hint: What to type when there is no such model.
 
     Raises:
-        ModelError: there is no such model or revision, it is gated, it carries pickles or code, or the hub does not answer.
+        ModelError: no such model or revision, it is gated, it brings pickles or code, or the hub does not answer.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
@@ -44,7 +44,7 @@ def snapshot(repo: str, revision: str | None = None, hint: str = "") -> Path:
             return Path(snapshot_download(repo, revision=revision, allow_patterns=wanted, local_files_only=True))
         except OSError:
             raise ModelError(
-                f"no model at {repo}: there is no such folder, and UNSAY_OFFLINE or HF_HUB_OFFLINE forbids asking the hub",
+                f"no model at {repo}: there is no such folder, and UNSAY_OFFLINE or HF_HUB_OFFLINE is set",
                 hint,
             ) from None
     try:

@@ -23,7 +23,7 @@ _PLAIN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 class Head:
     """What turns hidden states into logits: ``softcap · tanh(scale · (h Wᵀ + b) / softcap)``."""
 
-    module: nn.Module
+    module: Any
     """The output embedding; call it rather than use `weight` when it may carry an adapter."""
     softcap: float | None = None
     """None is no cap."""
@@ -47,12 +47,12 @@ class Head:
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 
-def network(model: nn.Module) -> Any:
+def network(model: Any) -> Any:
     """The transformers model inside a peft model, or `model` itself. Adapters stay in place and active."""
     return model.get_base_model() if adapted(model) else model
 
 
-def backbone(model: nn.Module) -> nn.Module:
+def backbone(model: Any) -> nn.Module:
     """The part whose ``last_hidden_state`` [B, T, D] is what the head reads (after the final norm).
 
     Raises:
@@ -64,7 +64,7 @@ def backbone(model: nn.Module) -> nn.Module:
     return inner.base_model
 
 
-def head(model: nn.Module) -> Head:
+def head(model: Any) -> Head:
     """The head of `model`. Whether it is the whole truth for this family says `head_is_plain`.
 
     Raises:
@@ -79,12 +79,12 @@ def head(model: nn.Module) -> Head:
     return Head(module, settings.get("final_logit_softcapping"), scale / float(settings.get("logits_scaling") or 1.0))
 
 
-def logits_of(model: nn.Module, hidden: Tensor) -> Tensor:
+def logits_of(model: Any, hidden: Tensor) -> Tensor:
     """Logits [A, V] of the backbone's hidden states at A positions [A, D]: the network's own, on those rows alone."""
     return head(model)(hidden)
 
 
-def head_is_plain(model: nn.Module) -> bool:
+def head_is_plain(model: Any) -> bool:
     """Whether `backbone` and `logits_of` give the network's own logits; found out once per network on a few tokens.
 
     Where it is False, take the logits from a whole forward.
@@ -95,14 +95,15 @@ def head_is_plain(model: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def _agrees(model: nn.Module) -> bool:
+def _agrees(model: Any) -> bool:
     was_training = model.training
     model.eval()
     try:
         rows = network(model).get_input_embeddings().weight
         ids = torch.arange(min(4, rows.shape[0]), device=rows.device)[None]
-        own = model(input_ids=ids, use_cache=False).logits[0].float()
-        ours = logits_of(model, backbone(model)(input_ids=ids, use_cache=False).last_hidden_state[0]).float()
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+        own = model(**inputs).logits[0].float()
+        ours = logits_of(model, backbone(model)(**inputs).last_hidden_state[0]).float()
         # Rounding of the weights' dtype, relative to the size of the logits.
         tolerance = {torch.float32: 1e-5, torch.float64: 1e-9}.get(rows.dtype, 2e-2)
         return own.shape == ours.shape and bool((own - ours).abs().max() <= tolerance * own.abs().max().clamp(min=1.0))
@@ -112,7 +113,7 @@ def _agrees(model: nn.Module) -> bool:
         model.train(was_training)
 
 
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
+def decoder_layers(model: Any) -> nn.ModuleList:
     """The transformer blocks, first to last.
 
     Raises:

@@ -18,11 +18,19 @@ from ..data.template import Template
 from ..errors import ModelError
 from ..naming import digest
 from .adapters import adapted, attach, merged
+from .folder import OLD_KEYS
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
-_NOT_BEHAVIOUR = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache"}
+_NOT_BEHAVIOUR = {
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "use_cache",
+} | OLD_KEYS
 """Configuration keys that change no output, so they stay out of the fingerprint."""
 
 
@@ -30,8 +38,8 @@ _NOT_BEHAVIOUR = {"_name_or_path", "transformers_version", "architectures", "dty
 class LM:
     """A causal LM with its tokenizer. Weight methods change `model`; inference-time methods add a patch."""
 
-    model: PreTrainedModel
-    """The network, or the peft model around it. fp32 unless someone made a working copy."""
+    model: Any
+    """A `PreTrainedModel`, or the `PeftModel` around one. fp32 unless someone made a working copy."""
     tokenizer: PreTrainedTokenizerBase
     origin: str
     """What it was loaded from: alias, hub id or absolute folder."""
@@ -60,7 +68,7 @@ class LM:
         return attach(lm, spec.adapter) if spec.adapter else lm
 
     def save(self, folder: Path, *, card: str | None = None, merge: bool = True) -> None:
-        """Write a plain Hugging Face folder: safetensors, configurations, tokenizer, README.md. Replaces what was there.
+        """Write a plain Hugging Face folder: safetensors, configurations, tokenizer, card. Replaces what was there.
 
         The folder appears whole or not at all, and carries a MANIFEST.json with the sha256 of every file.
 
@@ -138,7 +146,7 @@ def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
 
 def _bytes_digest(tensor: torch.Tensor) -> str:
     raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.blake2b(memoryview(raw), digest_size=16).hexdigest()
+    return hashlib.blake2b(raw.data, digest_size=16).hexdigest()
 
 
 def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -148,7 +156,7 @@ def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
     return digest(settings)
 
 
-def _adapter_settings(model: PreTrainedModel) -> list[str]:
+def _adapter_settings(model: Any) -> list[str]:
     if not adapted(model):
         return []
     return [json.dumps(c.to_dict(), sort_keys=True, default=str) for _, c in sorted(model.peft_config.items())]

@@ -66,7 +66,7 @@ def _network(folder: Path, origin: str) -> Any:
         )
     try:
         with quiet():
-            network, found = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
                 dtype=torch.float32,
@@ -81,10 +81,11 @@ def _network(folder: Path, origin: str) -> Any:
         ) from None
     except (ValueError, KeyError, TypeError, RuntimeError, OSError) as error:
         raise ModelError(f"{origin} cannot be loaded as a causal language model: {_first_line(error)}") from error
+    network, found = loaded
     absent = sorted(found["missing_keys"])
     if absent:
         raise ModelError(
-            f"{origin}: {len(absent)} tensors of {type(network).__name__} are not in its files and would be random: {', '.join(absent[:3])}",
+            f"{origin}: {len(absent)} tensors are not in its files and would be random: {', '.join(absent[:3])}",
             "this is not a complete causal language model",
         )
     return network.eval()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..data.template import Template
 from ..errors import ModelError
 from ..runs.atomic import commit_folder
 from . import smollm2
@@ -38,6 +39,7 @@ def save(lm: LM, folder: Path, card: str | None) -> None:
             lm.model.save_pretrained(scratch)
         lm.tokenizer.save_pretrained(scratch)
         finish(scratch)
+        _verify_tokenizer(lm, scratch)
         _card(lm, card).save(scratch / "README.md")
 
 
@@ -56,8 +58,20 @@ def refuse_non_finite(lm: LM) -> None:
         )
 
 
+def _verify_tokenizer(lm: LM, folder: Path) -> None:
+    """Raise when the tokenizer loads back as another one: transformers picks its class by the model's family, too."""
+    from transformers import AutoTokenizer
+
+    again = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    if Template.of(again, lm.template.kind).fingerprint() != lm.template.fingerprint():
+        raise ModelError(
+            f"the tokenizer would load back as a {type(again).__name__} that splits texts otherwise; nothing was saved",
+            "use the tokenizer that belongs to this family of models",
+        )
+
+
 def _mend_generation(settings: Any) -> None:
-    """transformers refuses to save sampling values beside ``do_sample=False``, which it was glad to load (Llama 2 has them)."""
+    """Let sampling values stand beside ``do_sample=False``: Llama 2 loads with them, but cannot be saved with them."""
     if settings is None:
         return
     try:

