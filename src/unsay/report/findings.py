@@ -241,7 +241,8 @@ def _recovery(run: RunFolder, curve: AttackCurve, metric: MetricInfo) -> Finding
     a, b = ours[at], control[at]
     text = (
         f"{name} went from {number(start)} to {number(a.value)} {interval(a.ci)} ({a.label}); the retrained model "
-        f"under the same attack went from {number(control_start)} to {number(b.value)} {interval(b.ci)}: {number(excess[at])} more"
+        f"under the same attack went from {number(control_start)} to {number(b.value)} {interval(b.ci)}: "
+        f"{number(excess[at])} more"
     )
     if share is None:
         return Finding(

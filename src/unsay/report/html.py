@@ -65,7 +65,8 @@ def _context(run: RunFolder) -> dict[str, Any]:
         "metric_count": sum(len(rows) for _, rows in groups),
         "benchmark": run.benchmark,
         "cite": run.cite,
-        "pictures": [{**p, "svg": Markup(p["svg"])} for p in _pictures(run)],
+        "tradeoff": [{**p, "svg": Markup(p["svg"])} for p in _tradeoff(run)],
+        "training": [{**p, "svg": Markup(p["svg"])} for p in _training(run)],
         "attacks": [{**a, "svg": Markup(a["svg"])} for a in _attacks(run)],
         "example_count": len(run.samples),
         "command": command(run),
@@ -117,7 +118,7 @@ def _plain_row(row: Row, marks: list[dict[str, Any]]) -> dict[str, Any]:
         "split": metric.split if metric.split not in metric.title else "",
         "summary": metric.summary,
         "notes": row.notes,
-        "cells": [{"value": number(c.value), "interval": interval(c.ci)} for c in row.cells],
+        "cells": [{"value": number(c.value), "interval": interval(c.ci, 2)} for c in row.cells],
         "strip": marks,
         "wanted": row.wanted,
         "n": row.n,
@@ -128,23 +129,20 @@ def _place(value: float) -> float:
     return round(_STRIP[0] + _STRIP[1] * min(max(value, 0.0), 1.0), 1)
 
 
-def _pictures(run: RunFolder) -> list[dict[str, Any]]:
-    made = [
-        {
-            "svg": plots.tradeoff(run),
-            "caption": "Forgetting against usefulness, with 95 % intervals. The blue diamond, a model that never saw the "
-            "rows, is where a perfect method would end.",
-            "broad": False,
-            "last": False,
-        },
-        {
-            "svg": plots.training(run),
-            "caption": "Loss while training. Forgetting raises it on the forget rows; on the retain rows it should stay low.",
-            "broad": len({str(e.get("stage")) for e in run.events if "step" in e}) > 1,
-            "last": True,
-        },
+def _tradeoff(run: RunFolder) -> list[dict[str, str]]:
+    svg = plots.tradeoff(run)
+    text = "Forgetting against usefulness, with 95 % intervals."
+    if "retrained" in run.tags:
+        text += " The blue diamond, a model that never saw the rows, is where a perfect method would end."
+    return [{"svg": svg, "name": "Trade-off", "caption": text}] if svg else []
+
+
+def _training(run: RunFolder) -> list[dict[str, str]]:
+    note = "Loss by optimiser step. It should rise on the forget rows and stay low on the retain rows."
+    return [
+        {"svg": svg, "name": stage or "training", "caption": note if stage == "unlearn" else "Loss by optimiser step."}
+        for stage, svg in plots.training(run)
     ]
-    return [p for p in made if p["svg"]]
 
 
 def _attacks(run: RunFolder) -> list[dict[str, Any]]:

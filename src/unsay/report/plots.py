@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .findings import label
@@ -27,6 +27,11 @@ _COLOURS = {
     "other": "#070707",
 }
 _MARKERS = {"before": "o", "after": "s", "retrained": "D"}
+_WHOLE = (("loss", "ink", "-"),)
+_DASHED = (0, (5, 2))
+_STAGES = 3
+_WIDTH = 5.5
+"""Inches; the page scales it."""
 _POINTS = 1000
 """Points of a curve that are drawn; more only make the file larger."""
 
@@ -47,7 +52,7 @@ def tradeoff(run: RunFolder) -> str:
             at[tag] = (one, other)
     if "after" not in at:
         return ""
-    figure, axes = _figure(6.2, 3.9)
+    figure, axes = _figure(3.5)
     for tag, (left, up) in at.items():
         spread = [_spread(run, tag, m.id) for m in (x, y)]
         colour = _colour(tag)
@@ -82,38 +87,34 @@ def tradeoff(run: RunFolder) -> str:
     return _svg(figure, "tradeoff", f"{label(x)} against {label(y)}. {names}")
 
 
-def training(run: RunFolder) -> str:
-    """Loss by optimiser step, one panel a stage (forget and retain apart where logged); "" without events."""
+def training(run: RunFolder) -> list[tuple[str, str]]:
+    """Loss by optimiser step as (stage, SVG), unlearning first; forget and retain apart where they were logged."""
     stages: dict[str, dict[float, Mapping[str, Any]]] = {}
     for event in run.events:
         step = finite(event.get("step"))
         if step is not None and any(finite(event.get(k)) is not None for k in ("loss", "forget", "retain")):
             # A resumed run repeats the steps after its checkpoint: the later line is the one that counted.
             stages.setdefault(str(event.get("stage", "")), {})[step] = event
-    shown = sorted(stages.items(), key=lambda s: s[0] != "unlearn")[:3]
-    if not shown:
-        return ""
-    figure, first = _figure(6.2 if len(shown) == 1 else 12.8, 3.2, len(shown))
-    panels = [first] if len(shown) == 1 else list(figure.axes)
-    for axes, (stage, by_step) in zip(panels, shown, strict=True):
-        for key, colour, dash in (("loss", "ink", "-"), ("forget", "after", "-"), ("retain", "retrained", (0, (5, 2)))):
-            line = [(s, v) for s in sorted(by_step) if (v := finite(by_step[s].get(key))) is not None]
-            line = line[:: max(1, len(line) // _POINTS)]
-            if line and not (key == "loss" and any(finite(e.get("forget")) is not None for e in by_step.values())):
-                mark = "o" if len(line) == 1 else ""
-                axes.plot(
-                    *zip(*line, strict=True),
-                    color=_COLOURS[colour],
-                    linestyle=dash,
-                    marker=mark,
-                    linewidth=1.6,
-                    label=key,
-                )
-        axes.set_title(visible(stage), fontsize=10.5, color=_COLOURS["ink"], loc="left")
-        axes.set_xlabel("optimiser step")
-        axes.legend(frameon=False, fontsize=9.5, labelcolor=_COLOURS["ink"], handlelength=2.4)
-    panels[0].set_ylabel("loss")
-    return _svg(figure, "training", "Loss by optimiser step: " + ", ".join(stage for stage, _ in shown))
+    shown = sorted(stages.items(), key=lambda s: s[0] != "unlearn")[:_STAGES]
+    return [(stage, _training(stage, [by_step[s] for s in sorted(by_step)])) for stage, by_step in shown]
+
+
+def _training(stage: str, events: Sequence[Mapping[str, Any]]) -> str:
+    figure, axes = _figure(3.1)
+    split = any(finite(e.get("forget")) is not None for e in events)
+    for key, colour, dash in (("forget", "after", "-"), ("retain", "retrained", _DASHED)) if split else _WHOLE:
+        line = [(finite(e.get("step")) or 0.0, v) for e in events if (v := finite(e.get(key))) is not None]
+        line = line[:: max(1, len(line) // _POINTS)]
+        if line:
+            mark = "o" if len(line) == 1 else ""
+            axes.plot(
+                *zip(*line, strict=True), color=_COLOURS[colour], linestyle=dash, marker=mark, linewidth=1.6, label=key
+            )
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel("loss")
+    if split:
+        _legend(axes)
+    return _svg(figure, f"training-{stage}", f"Loss by optimiser step, stage {stage}")
 
 
 def attack(run: RunFolder, curve: AttackCurve, metric: str) -> str:
@@ -121,7 +122,7 @@ def attack(run: RunFolder, curve: AttackCurve, metric: str) -> str:
     points = [p for p in curve.points if p.metric == metric and p.value is not None]
     if not points:
         return ""
-    figure, axes = _figure(6.2, 3.2)
+    figure, axes = _figure(3.1)
     info = run.metric(metric)
     for target in dict.fromkeys(p.target for p in points):
         start = run.score(target, metric)
@@ -131,7 +132,7 @@ def attack(run: RunFolder, curve: AttackCurve, metric: str) -> str:
         line.sort(key=lambda point: point[0])
         xs, ys = [p[0] for p in line], [p[1] for p in line]
         colour = _colour(target)
-        dash = "-" if target == "after" else (0, (5, 2))
+        dash = "-" if target == "after" else _DASHED
         axes.plot(
             xs,
             ys,
@@ -157,7 +158,7 @@ def attack(run: RunFolder, curve: AttackCurve, metric: str) -> str:
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.set_xlabel(visible(curve.axis))
     axes.set_ylabel(visible(label(info)))
-    axes.legend(frameon=False, fontsize=9.5, labelcolor=_COLOURS["ink"], handlelength=2.6)
+    _legend(axes)
     return _svg(
         figure,
         f"attack-{curve.attack}-{metric}",
@@ -172,23 +173,26 @@ def _first(run: RunFolder, kind: str, wanted: tuple[str, ...]) -> MetricInfo | N
     return min(fitting, key=lambda m: run.headline.index(m.id) if m.id in run.headline else 10**6, default=None)
 
 
-def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, Axes]:
+def _figure(height: float) -> tuple[Figure, Axes]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({"font.size": 10.5, "text.parse_math": False, "axes.linewidth": 0.8}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        for at in range(panels):
-            axes = figure.add_subplot(1, panels, at + 1)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.spines[["left", "bottom"]].set_color(_COLOURS["line"])
-            axes.grid(True, color=_COLOURS["line"], linewidth=0.5)
-            axes.set_axisbelow(True)
-            axes.tick_params(color=_COLOURS["line"], labelcolor=_COLOURS["faint"], length=3)
-            axes.xaxis.label.set_color(_COLOURS["ink"])
-            axes.yaxis.label.set_color(_COLOURS["ink"])
-            axes.locator_params(nbins=6)
-    return figure, figure.axes[0]
+    with rc_context({"font.size": 10, "text.parse_math": False, "axes.linewidth": 0.8}):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(_COLOURS["line"])
+        axes.grid(True, color=_COLOURS["line"], linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.tick_params(color=_COLOURS["line"], labelcolor=_COLOURS["faint"], length=3)
+        axes.xaxis.label.set_color(_COLOURS["ink"])
+        axes.yaxis.label.set_color(_COLOURS["ink"])
+        axes.locator_params(nbins=6)
+    return figure, axes
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(frameon=False, fontsize=9, labelcolor=_COLOURS["ink"], handlelength=2.6)
 
 
 def _colour(tag: str) -> str:

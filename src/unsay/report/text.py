@@ -66,8 +66,8 @@ def interval(ci: tuple[float, float] | None, digits: int = 3) -> str:
 def percent(share: float) -> str:
     """``41 %``; shares that are tiny but not nothing read ``< 1 %``."""
     if 0 < abs(share) < 0.005:
-        return "< 1 %"
-    return f"{'−' if share < 0 else ''}{abs(share) * 100:.0f} %"
+        return "< 1\u00a0%"
+    return f"{'−' if share < 0 else ''}{abs(share) * 100:.0f}\u00a0%"
 
 
 def significant(value: float | None) -> float | None:
