@@ -117,7 +117,7 @@ def _draws(units: _Units, rng: np.random.Generator, draws: int) -> Floats:
 
 
 def _replicates(statistic: Statistic, strata: Sequence[_Units]) -> Floats:
-    rngs = [np.random.default_rng(u.seed) for u in strata]
+    rngs = [np.random.default_rng([u.seed, k]) for k, u in enumerate(strata)]
     parts = []
     for start in range(0, DRAWS, _CHUNK):
         count = min(_CHUNK, DRAWS - start)
@@ -181,9 +181,8 @@ def _notes(*notes: str) -> str:
 
 
 def _why_none(strata: Sequence[_Units]) -> str:
-    if min(u.size for u in strata) < 2:
-        return "one example: no interval"
-    return "the values do not vary: no interval"
+    alone = min(u.size for u in strata) < 2
+    return "one example: no interval" if alone else "the values do not vary: no interval"
 
 
 def mean(
@@ -204,9 +203,8 @@ def mean(
         return np.asarray((weights[0] @ sums) / (weights[0] @ counts))
 
     value = float(statistic(_ones([units]))[0])
-    distinct = set(values.values())
-    if bounds is not None and len(distinct) == 1 and distinct <= set(bounds) and units.size > 1:
-        at = distinct.pop()
+    if bounds is not None and units.size > 1 and set(values.values()) in ({bounds[0]}, {bounds[1]}):
+        at = next(iter(values.values()))
         share = clopper_pearson(units.size if at == bounds[1] else 0, units.size)
         low, high = (bounds[0] + (bounds[1] - bounds[0]) * s for s in share)
         note = _notes(units.note, f"every value is {at:g}: Clopper–Pearson interval")
@@ -397,5 +395,5 @@ def ks(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> tuple[float,
     """Two-sample Kolmogorov–Smirnov: (D, p), as `scipy.stats.ks_2samp`."""
     from scipy import stats  # half a second: only forget quality pays for it
 
-    found: Any = stats.ks_2samp(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
+    found: Any = stats.ks_2samp(a, b)
     return float(found.statistic), float(found.pvalue)

@@ -25,11 +25,11 @@ Tweak = Callable[[AnswerStats], AnswerStats]
 def check_metric(metric: Metric) -> None:
     """Checks a metric on made-up measurements; takes a fraction of a second.
 
-    1 a frozen, hashable dataclass; 2 `needs` a non-empty tuple, the same every time; 3 reads nothing undeclared; 4 pure;
-    5 the order of rows changes nothing; 6 a missing need gives a score or a reason that repeats why; 7 no rows, one row,
-    rows without alternatives, one-token answers, empty generations, equal values, p = 0 and NaN log-probabilities give a
-    finite number or a reason, without numpy warnings; 8 `per_example` is finite and has ids of the rows, the interval is
-    ordered, `extra` is finite.
+    1 a frozen, hashable dataclass; 2 `needs` a non-empty tuple, the same every time; 3 reads nothing undeclared;
+    4 pure; 5 the order of rows changes nothing; 6 a missing need gives a score or a reason that repeats why; 7 no rows,
+    one row, rows without alternatives, one-token answers, empty generations, equal values, p = 0 and NaN
+    log-probabilities give a finite number or a reason, without numpy warnings; 8 `per_example` is finite and has ids of
+    the rows, the interval is ordered, `extra` is finite.
 
     Raises:
         UnsayError: listing every clause that does not hold.
@@ -55,7 +55,7 @@ def made_up(
     Args:
         needs: What to answer.
         rows: Rows in each split.
-        text: Start of every generation.
+        text: What every generation ends with, after the right answer in every other row; "" makes them all empty.
         tweak: Applied to the statistics of every answer.
         bare: Rows have no alternatives at all, so needs that ask for one get empty tuples.
     """
@@ -63,7 +63,10 @@ def made_up(
     answers: dict[Need, Tokens | Texts] = {}
     for need in needs:
         if isinstance(need, Generations):
-            answers[need] = {r.id: () if bare and need.prompt != "prompt" else (text,) for r in splits[need.split]}
+            written = [
+                (r, f"{r.answer} {text}" if text and not i % 2 else text) for i, r in enumerate(splits[need.split])
+            ]
+            answers[need] = {r.id: () if bare and need.prompt != "prompt" else (said,) for r, said in written}
         else:
             answers[need] = {r.id: _answers(need, r, tweak) for r in splits[need.split]}
     return Measurements(splits=splits, answers=answers)

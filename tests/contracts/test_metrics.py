@@ -1,0 +1,74 @@
+"""Every metric in the folder keeps the contract; a new file is found by being there."""
+
+import dataclasses
+import doctest
+import importlib
+
+import pytest
+
+from unsay import registry
+from unsay.metrics._check import check_metric, made_up
+from unsay.metrics.model_utility import ModelUtility
+from unsay.metrics.paraphrase_probability import ParaphraseProbability
+from unsay.metrics.probability import Probability
+from unsay.metrics.score import metric_id
+from unsay.metrics.truth_ratio import TruthRatio
+
+NAMES = registry.names("metrics")
+VARIANTS = [
+    Probability(split="world", choices=True),
+    Probability(answer="paraphrased", prompt="paraphrased_question", label="reworded"),
+    ParaphraseProbability(reworded="question"),
+    TruthRatio(split="retain", aggregate="utility"),
+    TruthRatio(aggregate="share"),
+    ModelUtility(splits=("retain", "world"), choices=("world",)),
+    ModelUtility(splits=("retain",), choices=(), parts=("rouge",)),
+]
+
+
+def test_the_folder_holds_the_metrics_of_the_specification():
+    assert set(NAMES) >= {
+        "probability", "paraphrase-probability", "rouge", "truth-ratio", "forget-quality", "model-utility",
+        "exact-memorization", "extraction-strength", "loss-attack", "zlib-ratio", "min-k", "min-k-pp",
+        "repetition", "fluency",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_contract(name):
+    check_metric(registry.load("metrics", name)())
+
+
+@pytest.mark.parametrize("metric", VARIANTS, ids=lambda m: metric_id(m))
+def test_contract_of_variants(metric):
+    check_metric(metric)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_named_like_its_file_with_keyword_fields(name):
+    metric = registry.load("metrics", name)()
+    assert all(field.kw_only for field in dataclasses.fields(metric))
+    assert metric_id(metric).partition("@")[0] == name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_header_says_what_it_is(name):
+    header = registry.header("metrics", name)
+    assert "\nPaper: " in header
+    assert "\nDiffers: " in header
+    assert len(registry.summary("metrics", name)) <= 120
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_worked_example_in_the_header(name):
+    module = importlib.import_module(f"unsay.metrics.{name.replace('-', '_')}")
+    found = doctest.testmod(module)
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_other_measurements_give_another_score(name):
+    metric = registry.load("metrics", name)()
+    other = made_up(metric.needs, rows=15, text="one two three two three two three four")
+    assert metric.score(made_up(metric.needs)).value != metric.score(other).value
