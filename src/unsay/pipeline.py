@@ -19,7 +19,8 @@ from .errors import PlanError
 from .metrics.score import Metric, metric_id
 from .naming import digest
 from .runs.manifest import DataRecord
-from .runs.run import Reporter, Run
+from .runs.reporter import Reporter
+from .runs.run import Run
 from .runs.store import Store
 from .scoring import score_row, write_scores
 from .subjects import Subject, Subjects, plan_models

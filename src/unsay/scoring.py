@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _KINDS = {
     "model-utility": "utility",
     "repetition": "fluency",
+    "fluency": "fluency",
     "loss-attack": "privacy",
     "zlib-ratio": "privacy",
     "min-k": "privacy",

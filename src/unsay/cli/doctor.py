@@ -56,8 +56,8 @@ def inputs(console: Console, start: str | None, words: list[str]) -> None:
     first = work.data.forget[0]
     encoded = work.base.template.encode(first.prompt, first.answer)
     tokenizer = work.base.tokenizer
-    asked = tokenizer.decode(encoded.input_ids[: encoded.answer_start])
-    learned = tokenizer.decode(encoded.input_ids[encoded.answer_start :])
+    asked = str(tokenizer.decode(encoded.input_ids[: encoded.answer_start]))
+    learned = str(tokenizer.decode(encoded.input_ids[encoded.answer_start :]))
     _print(console, rows)
     console.print("the first forget row as the model sees it; the loss is on the part in bold:", style="dim")
     console.print(Text.assemble((asked, "dim"), (learned, "bold")), soft_wrap=True)

@@ -21,7 +21,7 @@ from rich.text import Text
 from .. import registry
 from ..config import presets
 from ..errors import PlanError
-from ..runs.run import NullReporter, Reporter
+from ..runs.reporter import NullReporter, Reporter
 
 
 class _Task:
@@ -42,7 +42,7 @@ class RichReporter:
     def __init__(self, progress: Progress):
         self._progress = progress
 
-    def task(self, label: str, total: float, unit: str = "") -> _Task:
+    def task(self, label: str, total: float | None, unit: str = "") -> _Task:
         """A bar of `total` units."""
         return _Task(self._progress, self._progress.add_task(label, total=total, unit=unit))
 
@@ -68,7 +68,8 @@ def reporter(quiet: bool) -> Iterator[Reporter]:
 
 def annotated(text: str, sources: Mapping[str, str]) -> str:
     """YAML `text` with ``# where from`` behind every line whose dotted key is in `sources`."""
-    lines, path = [], []
+    lines: list[str] = []
+    path: list[str] = []
     for line in text.splitlines():
         stripped = line.lstrip(" ")
         depth = (len(line) - len(stripped)) // 2

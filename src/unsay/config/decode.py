@@ -60,8 +60,12 @@ def decode(document: Mapping[str, Any]) -> Plan:
         PlanError: an unknown key or name (with the nearest), or a value of the wrong type; starts with the dotted path.
     """
     full = overrides.expand(document)
-    full.setdefault("method", {"name": "npo"})
-    full.setdefault("benchmark", {"name": "custom"})
+    for key, name in (("method", "npo"), ("benchmark", "custom")):
+        given = full.get(key)
+        if given is None:
+            full[key] = {"name": name}
+        elif isinstance(given, Mapping):
+            full[key] = {"name": name, **given}
     plan: Plan = _dataclass(Plan, full, "", _PLAN_KINDS)
     return plan
 
@@ -147,7 +151,7 @@ def _value(hint: Any, value: Any, path: str, kind: str | None) -> Any:
         if isinstance(value, (list, tuple)):
             return tuple(_named(kind, item, f"{path}[{i}]") for i, item in enumerate(value))
         return _named(kind, value, path)
-    nested = next((h for h in _options(hint) if dataclasses.is_dataclass(h)), None)
+    nested: type[Any] | None = next((h for h in _options(hint) if dataclasses.is_dataclass(h)), None)
     if nested is not None and isinstance(value, Mapping):
         return _dataclass(nested, value, f"{path}.", {})
     if nested is not None and isinstance(value, nested):

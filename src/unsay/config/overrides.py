@@ -36,25 +36,20 @@ def parse(words: Iterable[str]) -> dict[str, Any]:
 
 def apply(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of `document` with every dotted key of `changes` set; ``method`` before ``method.beta``."""
-    result = expand(document)
+    result: dict[str, Any] = expand(document)
     for key, value in sorted(changes.items(), key=lambda item: item[0].count(".")):
         _set(result, key.split("."), value, key)
     return result
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` on top of `base`, mapping by mapping; one with another `name` replaces, so two methods' settings never mix."""
+    """`over` on top of `base`, all the way down; a mapping with another `name` replaces the old one."""
+    if over.get("name", base.get("name")) != base.get("name"):
+        return dict(over)
     result = dict(base)
     for key, value in over.items():
         old = result.get(key)
-        if (
-            isinstance(old, Mapping)
-            and isinstance(value, Mapping)
-            and value.get("name", old.get("name")) == old.get("name")
-        ):
-            result[key] = merge(old, value)
-        else:
-            result[key] = value
+        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
 
 
@@ -87,9 +82,5 @@ def _set(document: dict[str, Any], path: list[str], value: Any, key: str) -> Non
                 f"{key}: {'.'.join(parents[: i + 1])} is {child!r}, which has no settings", "set the outer key first"
             )
         node = child
-    value = expand(value, last)
-    old = node.get(last)
-    if isinstance(value, dict) and isinstance(old, dict) and last in _NAMED:
-        node[last] = merge(old, value)
-    else:
-        node[last] = value
+    value, old = expand(value, last), node.get(last)
+    node[last] = merge(old, value) if isinstance(value, dict) and isinstance(old, dict) else value

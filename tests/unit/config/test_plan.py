@@ -100,7 +100,7 @@ def test_another_method_drops_the_old_ones_settings(tmp_path):
         (["train.precision=fp8"], "train.precision: input should be"),
         (["train.lr"], "is not key=value"),
         (["train.lr=1", "train.lr=2"], "given twice"),
-        (["seed.x=1"], "seed.x"),
+        (["seed.x=1"], "seed: input should be a valid integer"),
         (["=1"], "is not key=value"),
         (["attacks=nothing"], "no attack named"),
         (["method=./missing.py:Mine"], "file not found"),
