@@ -1,7 +1,8 @@
 """How fast we train, and in how much memory, against the plain loop of train_yardstick.py: ``python bench/train.py``.
 
-Every measurement is a process of its own, so that its peak memory is its own. Both sides see the same model, the same rows and
-the same effective batch; the first steps (page faults, first touch of the optimiser's state) are left out of the time.
+Every measurement is a process of its own, so that its peak memory is its own. Both sides see the same model, the
+same rows and the same effective batch; the first steps (page faults, first touch of the optimiser's state) are left
+out of the time.
 """
 
 import argparse
@@ -17,12 +18,23 @@ BATCH = 16
 WARM, TIMED = 2, 6
 
 
-def measure(steps=TIMED):
+def measure(steps=TIMED, model="smollm2-135m"):
     """All four measurements and their ratios, as one JSON-able dict."""
     results = {}
     for method in ("grad-diff", "npo"):
         for side in ("yardstick", "ours"):
-            command = [sys.executable, __file__, "--worker", side, "--method", method, "--steps", str(steps)]
+            command = [
+                sys.executable,
+                __file__,
+                "--worker",
+                side,
+                "--method",
+                method,
+                "--steps",
+                str(steps),
+                "--model",
+                model,
+            ]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             results[f"{method}/{side}"] = json.loads(done.stdout.splitlines()[-1])
     ratios = {
@@ -67,14 +79,14 @@ def rows():
     return list(data.forget), list(data.retain)
 
 
-def worker(side, method, steps):
+def worker(side, method, steps, model):
     """One measurement, printed as JSON."""
     import torch
 
     from unsay.data.example import ForgetData
     from unsay.models.lm import LM
 
-    lm = LM.load("smollm2-135m")
+    lm = LM.load(model)
     forget, retain = rows()
     rate = _matmul_rate(torch)
     clock = _Clock(WARM)
@@ -186,8 +198,9 @@ if __name__ == "__main__":
     parser.add_argument("--worker", choices=("ours", "yardstick"))
     parser.add_argument("--method", choices=("grad-diff", "npo"), default="grad-diff")
     parser.add_argument("--steps", type=int, default=TIMED)
+    parser.add_argument("--model", default="smollm2-135m")
     options = parser.parse_args()
     if options.worker:
-        worker(options.worker, options.method, options.steps)
+        worker(options.worker, options.method, options.steps, options.model)
     else:
-        print(table(measure(options.steps)))
+        print(table(measure(options.steps, options.model)))

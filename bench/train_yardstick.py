@@ -1,7 +1,7 @@
 """The yardstick of bench/train.py: unlearning as a plain loop writes it.
 
-float32 weights under bfloat16 autocast, SDPA, batches in random order padded to their longest row with an attention mask,
-logits of the whole sequence, the frozen model run again at every step, plain AdamW.
+float32 weights under bfloat16 autocast, SDPA, batches in random order padded to their longest row with an attention
+mask, logits of the whole sequence, the frozen model run again at every step, plain AdamW.
 """
 
 import copy

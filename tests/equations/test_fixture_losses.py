@@ -1,4 +1,4 @@
-"""Loss and global gradient norm of every objective against numbers computed elsewhere in float64 (tests/fixtures/losses)."""
+"""Loss and global gradient norm of every objective against tests/fixtures/losses, computed elsewhere in float64."""
 
 import json
 from pathlib import Path

@@ -2,11 +2,13 @@ r"""Extrapolation (UIPE): go further the way another method went, without a forw
 
     θ' = θ0 + (1 + α)·(θu − θ0)      θu: result of the base method, differences in float32, weight by weight
 
-Paper    Wang, Zhang, Ye, Ren, Ren, Chen (2025). UIPE: Enhancing LLM Unlearning by Removing Knowledge Related to Forgetting
-         Targets. arXiv:2503.04693
-Limits   Helps while θu − θ0 points along what the forget rows share with related facts; too large an α breaks the model.
+Paper    Wang, Zhang, Ye, Ren, Ren, Chen (2025). UIPE: Enhancing LLM Unlearning by Removing Knowledge Related to
+         Forgetting Targets. arXiv:2503.04693
+Limits   Helps while θu − θ0 points along what the forget rows share with related facts; too large an α breaks the
+         model.
 Differs  The paper picks the epoch of the base run by forget quality; here the base method's last weights are taken.
-         α = 0 is the base method, α = −1 the model before; with FineTune(on="forget") and α = −1 − s, task-vector negation.
+         α = 0 is the base method, α = −1 the model before; with FineTune(on="forget") and α = −1 − s, task-vector
+         negation.
 """
 
 from __future__ import annotations

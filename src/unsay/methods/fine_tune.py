@@ -2,8 +2,8 @@ r"""Fine-tuning: ordinary supervised training on some of the rows.
 
     L = nll = −E_t[ log p_θ(y_t | x, y_<t) ]      mean over the answer tokens of the batch
 
-Paper    On the retain rows, as an unlearning baseline: Golatkar, Achille, Soatto (2020). Eternal Sunshine of the Spotless
-         Net. arXiv:1911.04933 ("finetune"). On the forget rows it is relearning.
+Paper    On the retain rows, as an unlearning baseline: Golatkar, Achille, Soatto (2020). Eternal Sunshine of the
+         Spotless Net. arXiv:1911.04933 ("finetune"). On the forget rows it is relearning.
 Limits   On retain rows it relies on the model forgetting by itself, which large models hardly do.
 Differs  —
 """

@@ -2,8 +2,8 @@ r"""Gradient ascent: step against the likelihood of the forget answers.
 
     L = −nll_forget = E_t[ log p_θ(y_t | x, y_<t) ]      mean over the answer tokens t of the batch
 
-Paper    Jang, Yoon, Yang, Cha, Lee, Logeswaran, Seo (2023). Knowledge Unlearning for Mitigating Privacy Risks in Language
-         Models. arXiv:2210.01504
+Paper    Jang, Yoon, Yang, Cha, Lee, Logeswaran, Seo (2023). Knowledge Unlearning for Mitigating Privacy Risks in
+         Language Models. arXiv:2210.01504
 Limits   Unbounded below: nothing but the number of steps keeps the model whole.
 Differs  The loss is taken on answers, not on whole sequences.
 """

@@ -2,11 +2,11 @@ r"""I don't know: teach the model to refuse the forget questions.
 
     L = nll(y_refusal | x_forget) + α · nll_retain      means over answer tokens
 
-Paper    Maini, Feng, Schwarzschild, Lipton, Kolter (2024). TOFU: A Task of Fictitious Unlearning for LLMs. arXiv:2401.06121
-         ("preference optimisation", the variant without a loser)
+Paper    Maini, Feng, Schwarzschild, Lipton, Kolter (2024). TOFU: A Task of Fictitious Unlearning for LLMs.
+         arXiv:2401.06121 ("preference optimisation", the variant without a loser)
 Limits   Teaches silence: the knowledge stays and comes back under attack.
-Differs  Each row keeps one refusal for the whole run; the authors draw a new one every time. The refusals are the row's own
-         (`alternatives["refusal"]`), or one of a list written for this project.
+Differs  Each row keeps one refusal for the whole run; the authors draw a new one every time. The refusals are the
+         row's own (`alternatives["refusal"]`), or one of a list written for this project.
 """
 
 from __future__ import annotations

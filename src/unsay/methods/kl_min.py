@@ -2,8 +2,8 @@ r"""KL minimisation: gradient ascent while the retain answers keep the distribut
 
     L = −γ · nll_forget + α · E_t[ KL( p_θ0(·|x, y_<t) ‖ p_θ(·|x, y_<t) ) ]_retain      t over answer tokens
 
-Paper    Maini, Feng, Schwarzschild, Lipton, Kolter (2024). TOFU: A Task of Fictitious Unlearning for LLMs. arXiv:2401.06121;
-         after Chen, Yang (2023). Unlearn What You Want to Forget. arXiv:2310.20150
+Paper    Maini, Feng, Schwarzschild, Lipton, Kolter (2024). TOFU: A Task of Fictitious Unlearning for LLMs.
+         arXiv:2401.06121; after Chen, Yang (2023). Unlearn What You Want to Forget. arXiv:2310.20150
 Limits   As gradient ascent; needs the frozen model's full distributions, so its log-probabilities cannot be cached.
 Differs  The KL is a mean over answer tokens only: over prompt and padding too, it would shrink with the padding.
 """

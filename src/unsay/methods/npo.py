@@ -3,8 +3,8 @@ r"""Negative preference optimisation: treat the forget answers as rejected, with
     L = −(2/β) · E[ log σ( −β · (S_θ − S_θ0)(y|x) ) ]_forget + α · R,      S = Σ_t log p(y_t | x, y_<t)
     R = nll_retain,  or E_t[ KL(p_θ0 ‖ p_θ) ]_retain,  or nothing
 
-Paper    Zhang, Lin, Bai, Mei (2024). Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning.
-         arXiv:2404.05868
+Paper    Zhang, Lin, Bai, Mei (2024). Negative Preference Optimization: From Catastrophic Collapse to Effective
+         Unlearning. arXiv:2404.05868
 Limits   β → 0 is gradient ascent; a large β stops early. At θ = θ0 the loss is (2/β)·ln 2.
 Differs  Log-probabilities are summed over the answer tokens, as in the authors' code, not averaged.
 """

@@ -2,10 +2,11 @@ r"""Retraining: the gold standard. Train a model that never saw the forget rows 
 
     θr = argmin_θ nll on D ∖ D_forget, from the weights θ_base that precede D
 
-Paper    Cao, Yang (2015). Towards Making Systems Forget with Machine Unlearning. IEEE S&P, doi:10.1109/SP.2015.35; as the
-         yardstick of unlearning, Bourtoule et al. (2021). Machine Unlearning. arXiv:1912.03817
+Paper    Cao, Yang (2015). Towards Making Systems Forget with Machine Unlearning. IEEE S&P, doi:10.1109/SP.2015.35;
+         as the yardstick of unlearning, Bourtoule et al. (2021). Machine Unlearning. arXiv:1912.03817
 Limits   Costs a whole training, and needs the weights from before the data was learned.
-Differs  θ_base is the model given as `base`; started from a model that knows the forget rows, this would only be fine-tuning.
+Differs  θ_base is the model given as `base`; started from a model that knows the forget rows, this would only be
+         fine-tuning.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@ r"""SimNPO: negative preference optimisation with length-normalised likelihoods 
     L = γ · ( −(2/β) · E[ log σ( β·( −S_θ(y|x)/|y| − δ ) ) ]_forget ) + α · R,      S = Σ_t log p(y_t | x, y_<t)
     R = nll_retain, or nothing
 
-Paper    Fan, Liu, Lin, Jia, Zhang, Mei, Liu (2024). Simplicity Prevails: Rethinking Negative Preference Optimization for LLM
-         Unlearning. arXiv:2410.07163
+Paper    Fan, Liu, Lin, Jia, Zhang, Mei, Liu (2024). Simplicity Prevails: Rethinking Negative Preference Optimization
+         for LLM Unlearning. arXiv:2410.07163
 Limits   Nothing ties the model to what it was but the retain rows.
 Differs  The paper writes the margin as one number, which is β·δ here.
 """

@@ -67,7 +67,8 @@ class MicroBatch:
     @classmethod
     def of(cls, rows: Mapping[str, Sequence[Row]], pad_id: int) -> MicroBatch:
         """Pad the rows of every role together. A role may have none."""
-        flat, roles = [], {}
+        flat: list[Row] = []
+        roles: dict[str, slice] = {}
         for role, members in rows.items():
             roles[role] = slice(len(flat), len(flat) + len(members))
             flat.extend(members)

@@ -38,7 +38,7 @@ class Forward:
 
     @cached_property
     def head(self) -> Projection | None:
-        """What makes logits of `last`; None where `last` are the logits, because the family's head is not a plain one."""
+        """What makes logits of `last`; None where `last` holds logits already, for want of a plain head."""
         if not head_is_plain(self._model):
             return None
         found = head(self._model)

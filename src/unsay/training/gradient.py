@@ -30,7 +30,7 @@ RetainTerm = Literal["none", "nll", "kl"]
 
 
 class GradientMethod:
-    """Base of methods that are a loss. A subclass is a frozen keyword-only dataclass with `loss`, and maybe these facts."""
+    """Base of methods that are a loss: a frozen keyword-only dataclass with `loss`, and maybe these facts."""
 
     uses_reference: ClassVar[Uses] = False
     """``True``: reads ``step.<role>.ref``; ``"logps"``: only its log-probabilities, which can then be cached."""
@@ -45,7 +45,7 @@ class GradientMethod:
         return ()
 
     def roles(self, data: ForgetData, run: Run) -> dict[str, Sequence[Example]]:
-        """Rows by role. An epoch is one pass over the first; ``retain`` is drawn at random, others go along by index."""
+        """Rows by role. An epoch is one pass over the first; ``retain`` is drawn, others go along by index."""
         roles: dict[str, Sequence[Example]] = {"forget": data.forget}
         if self.uses_retain:
             roles["retain"] = data.retain
@@ -54,8 +54,8 @@ class GradientMethod:
     def loss(self, step: Step) -> Tensor | dict[str, Tensor]:
         """The objective on one micro-batch: a number, or named terms that are added up.
 
-        Means must be taken with the views' ``nll``, ``kl``, ``mean`` and ``token_mean``: they divide by the counts of the whole
-        accumulated batch.
+        Means must be taken with the views' ``nll``, ``kl``, ``mean`` and ``token_mean``: they divide by the counts
+        of the whole accumulated batch.
         """
         raise NotImplementedError
 

@@ -15,9 +15,9 @@ _KEEP_ALL, _DEFAULT_TRIM, _DEFAULT_MMAP_MAX = 2**31 - 1, 128 * 1024, 65536
 def steady_heap() -> Iterator[None]:
     """While training, let glibc's malloc serve large tensors from its heap and keep what is freed.
 
-    By default every tensor above 32 MB is a fresh mapping whose pages the system fills with zeros at first touch; a training
-    step makes and frees gigabytes of those. Affects the whole process; the defaults are put back, and free memory is returned,
-    at the end. Does nothing where the C library is not glibc.
+    By default every tensor above 32 MB is a fresh mapping whose pages the system fills with zeros at first touch; a
+    training step makes and frees gigabytes of those. Affects the whole process; the defaults are put back, and free
+    memory is returned, at the end. Does nothing where the C library is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         yield

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..runs.run import Run
 
 Uses = bool | Literal["logps"]
-"""What an objective reads of the reference: nothing, anything, or answer log-probabilities alone (which can be cached)."""
+"""What an objective reads of the reference: nothing, anything, or answer log-probabilities alone (cacheable)."""
 Mode = Literal["copy", "adapter", "cache"]
 
 _SWEEP_TOKENS = 4096
@@ -116,7 +116,7 @@ def choose(uses: Uses, wanted: str, model: nn.Module) -> Mode | None:
         )
     if wanted == "adapter" and not fresh:
         raise MethodError(
-            "train.reference=adapter needs a new LoRA adapter: switched off, a trained one is not the model before unlearning",
+            "train.reference=adapter needs a new LoRA adapter; without a trained one this is not the model before",
             "train.reference=copy, or auto",
         )
     return {"copy": "copy", "adapter": "adapter", "cache": "cache"}[wanted]  # type: ignore[return-value]

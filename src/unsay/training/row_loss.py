@@ -1,8 +1,8 @@
 """Per-row functions of the vocabulary logits, with the logits never kept whole.
 
-A row is one answer position: hidden state ``[D]`` → logits ``[V]`` → one number. Forward and gradient are computed chunk by
-chunk in float32; what is kept for the backward pass is the gradient of each number with respect to its logits, in the dtype
-of the hidden states, when that is small, and nothing (it is computed again) when it is not.
+A row is one answer position: hidden state ``[D]`` → logits ``[V]`` → one number. Forward and gradient are computed
+chunk by chunk in float32; what is kept for the backward pass is the gradient of each number with respect to its
+logits, in the dtype of the hidden states, when that is small, and nothing (it is computed again) when it is not.
 
 Letters: A answer positions, D width, V vocabulary size.
 """
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 Row = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
-"""Logits ``[C, V]`` float32 of the rows in a slice → values ``[C]`` and their gradient ``[C, V]``; may overwrite the logits."""
+"""Logits [C, V] float32 of the rows in a slice → values [C] and their gradient [C, V]; may overwrite the logits."""
 
 CHUNK = 1 << 24
 """Logits computed at a time: 64 MB in float32."""
@@ -62,7 +62,7 @@ def log_probability(targets: Tensor) -> Row:
 
 
 def divergence_from(reference: Callable[[slice], Tensor]) -> Row:
-    """``KL(q ‖ p)`` of a fixed distribution q, given by its logits [C, V] for a slice of rows; the gradient is ``p − q``."""
+    """``KL(q ‖ p)`` of a fixed q, given by its logits [C, V] for a slice of rows; the gradient is ``p − q``."""
 
     def row(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         fixed = torch.log_softmax(reference(rows), -1)

@@ -1,4 +1,4 @@
-"""Which rows each optimiser step sees: a pure function of (seed, step), so that nothing has to be replayed on resume."""
+"""Which rows each optimiser step sees: a pure function of (seed, step), so that a resume replays nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch.utils.data import Dataset
 
 from ..data.batch import split_sorted
 from ..errors import DataError
@@ -31,11 +32,11 @@ class Batch:
     padded_tokens: int
 
 
-class Schedule:
+class Schedule(Dataset[Batch]):
     """All batches of a training, by step number.
 
-    The first role drives: an epoch is one pass over its rows in the order ``perm(seed, epoch)``. Row i of every other role
-    accompanies row i of the first, but for `DRAWN`, whose partner of row i is drawn anew in every epoch.
+    The first role drives: an epoch is one pass over its rows in the order ``perm(seed, epoch)``. Row i of every
+    other role accompanies row i of the first, but for `DRAWN`, whose partner of row i is drawn anew in every epoch.
 
     Args:
         rows: Encoded rows by role; the first role must not be empty.
@@ -108,7 +109,7 @@ class Schedule:
         return item
 
     def _split(self, sizes: Sequence[int], rows: Sequence[int]) -> list[list[int]]:
-        """Units of similar length together: as many groups as the budget needs, more while too much would be padding."""
+        """Units of similar length together: as many groups as the budget needs, more while padding is too much."""
         width = max(rows)
         total = sum(size * n for size, n in zip(sizes, rows, strict=True))
         least = min(max(1, math.ceil(total / self._micro_tokens)), len(sizes))

@@ -40,13 +40,13 @@ def write_state(
             else:
                 plain[f"{index}/{key}"] = value
     version, numbers, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state()
+    legacy = np.random.get_state(legacy=False)
     rest = {
         "rates": [{"lr": g["lr"], "initial_lr": g.get("initial_lr", g["lr"])} for g in packed["param_groups"]],
         "optimiser": plain,
         "scheduler": scheduler.state_dict(),
         "random": [version, numbers, gauss],
-        "numpy": [name, keys.tolist(), position, has_gauss, cached],
+        "numpy": {**legacy, "state": {"key": legacy["state"]["key"].tolist(), "pos": legacy["state"]["pos"]}},
     }
     save_file(tensors, folder / _OPTIMISER)
     (folder / _REST).write_text(json.dumps(rest), encoding="utf-8")
@@ -94,8 +94,9 @@ def read_random(folder: Path) -> None:
     rest = json.loads((folder / _REST).read_text(encoding="utf-8"))
     version, numbers, gauss = rest["random"]
     random.setstate((version, tuple(numbers), gauss))
-    name, keys, position, has_gauss, cached = rest["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    legacy = rest["numpy"]
+    legacy["state"]["key"] = np.array(legacy["state"]["key"], dtype=np.uint32)
+    np.random.set_state(legacy)
     tensors = load_file(folder / _OPTIMISER)
     torch.set_rng_state(tensors["random/torch"])
     if torch.cuda.is_available():

@@ -38,6 +38,23 @@ class Scores:
     def _answer_logps(self) -> Tensor:
         raise NotImplementedError
 
+    @property
+    def logits(self) -> Tensor:
+        """[A, V] float32 logits at the positions that predict answer tokens, as `targets` goes.
+
+        Raises:
+            NeedError: only log-probabilities were kept.
+        """
+        raise _only_logps("logits")
+
+    def hidden(self, layer: str) -> Tensor:
+        """[B, T, D] output of a declared layer. Positions past a row's length hold noise: mask by `mask`.
+
+        Raises:
+            NeedError: the objective did not declare `layer`, or only log-probabilities were kept.
+        """
+        raise _only_logps(layer)
+
     @cached_property
     def token_logps(self) -> Tensor:
         """[B, T-1] float32: log p(next token), 0 off the answer."""
@@ -65,7 +82,10 @@ class Scores:
         return per_sequence.sum() / max(self._counts.sequences, 1)
 
     def token_mean(self, per_token: Tensor) -> Tensor:
-        """[] mean over the role's answer tokens in the whole accumulated batch, of [A] or [B, T-1] numbers (0 off the answer)."""
+        """[] mean of [A] or [B, T-1] numbers over the role's answer tokens in the whole accumulated batch.
+
+        [B, T-1] numbers must be 0 off the answer.
+        """
         return per_token.sum() / max(self._counts.answer_tokens, 1)
 
 
@@ -79,21 +99,6 @@ class CachedScores(Scores):
     def _answer_logps(self) -> Tensor:
         return self._cached
 
-    @property
-    def logits(self) -> Tensor:
-        """Not kept."""
-        raise NeedError(
-            "this objective reads the reference's logits, and only its log-probabilities are cached",
-            "declare uses_reference = True, and train.reference=copy",
-        )
-
-    def hidden(self, layer: str) -> Tensor:
-        """Not kept."""
-        raise NeedError(
-            f"this objective reads the reference's {layer}, and only its log-probabilities are cached",
-            "declare uses_reference = True, and train.reference=copy",
-        )
-
 
 class View(Scores):
     """One role's rows seen through a model."""
@@ -106,7 +111,7 @@ class View(Scores):
 
     @cached_property
     def states(self) -> Tensor:
-        """[A, D] hidden states that the head turns into the prediction of each answer token ([A, V] logits without a plain head)."""
+        """[A, D] hidden states that predict the answer tokens; logits where `Forward.head` is None."""
         start = self._forward.batch.roles[self._role].start
         width = self._batch.input_ids.shape[1]
         row, at = self.mask.nonzero(as_tuple=True)
@@ -118,21 +123,17 @@ class View(Scores):
             return torch.zeros(0, device=self.targets.device)
         return row_values(self.states, self._forward.head, log_probability(self.targets))
 
-    @cached_property
+    @property
     def logits(self) -> Tensor:
-        """[A, V] float32 at the positions that predict answer tokens, in the order of `targets`. All in memory at once."""
+        """See `Scores.logits`; all in memory at once."""
         return self._forward.logits(self.states)
 
     def hidden(self, layer: str) -> Tensor:
-        """[B, T, D] output of a declared layer. Positions past a row's length hold noise: mask by `mask`.
-
-        Raises:
-            NeedError: the objective did not declare `layer`.
-        """
+        """See `Scores.hidden`."""
         return self._forward.captured(layer)[self._forward.batch.roles[self._role]]
 
     @cached_property
-    def ref(self) -> Scores | View:
+    def ref(self) -> Scores:
         """The same rows through the frozen reference, without gradient.
 
         Raises:
@@ -156,7 +157,7 @@ class View(Scores):
             return torch.zeros((), device=self.targets.device)
         ref = self.ref
         if not isinstance(ref, View):
-            return ref.logits.sum()  # raises
+            raise _only_logps("logits")
         fixed, forward = ref.states, ref._forward
         row = divergence_from(lambda at: forward.logits(fixed[at]))
         return self.token_mean(row_values(self.states, self._forward.head, row))
@@ -165,7 +166,7 @@ class View(Scores):
 class Ref:
     """Where the frozen model's numbers come from; see `reference`."""
 
-    def view(self, role: str, batch: MicroBatch, counts: Counts) -> Scores | View:
+    def view(self, role: str, batch: MicroBatch, counts: Counts) -> Scores:
         """The reference's view of one role's rows (`batch` holds that role alone)."""
         raise NotImplementedError
 
@@ -194,3 +195,10 @@ class Step:
         if name.startswith("_"):
             raise AttributeError(name)
         return self.role(name)
+
+
+def _only_logps(what: str) -> NeedError:
+    return NeedError(
+        f"the objective reads {what} of the reference, and only its log-probabilities are cached",
+        "declare uses_reference = True, and train.reference=copy or auto",
+    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback
 
 from ..errors import CollapseError, MethodError, NeedError, RunError
 from ..models.layers import head_is_plain
@@ -46,7 +46,7 @@ class Job:
     """Shown by the progress bar."""
 
 
-def optimise(model: nn.Module, weights: Weights, job: Job, run: Run) -> int:
+def optimise(model: PreTrainedModel, weights: Weights, job: Job, run: Run) -> int:
     """Take the steps of `job`, from its newest checkpoint if there is one.
 
     Returns:
@@ -72,7 +72,7 @@ def optimise(model: nn.Module, weights: Weights, job: Job, run: Run) -> int:
         guide = _Guide(weights, job, run, root, start, found, bar.advance)
         trainer = _Trainer(model, arguments, weights, job, guide)
         head_is_plain(model)  # found out now: it passes through the modes of every module
-        _set_modes(model, checkpointing=arguments.gradient_checkpointing)
+        _set_modes(model, checkpointing=bool(arguments.gradient_checkpointing))
         trainer.train()
     if root.is_dir() and checkpoint.newest(root):
         checkpoint.commit(
@@ -88,14 +88,14 @@ def discard_checkpoints(run: Run) -> None:
 
 
 class _Trainer(Trainer):
-    def __init__(self, model: nn.Module, arguments: Any, weights: Weights, job: Job, guide: _Guide):
-        self._weights, self._job, self._guide = weights, job, guide
+    def __init__(self, model: PreTrainedModel, arguments: Any, weights: Weights, job: Job, guide: _Guide):
+        self._network, self._weights, self._job, self._guide = model, weights, job, guide
         super().__init__(model=model, args=arguments, train_dataset=job.schedule, callbacks=[guide])
         self.remove_callback(PrinterCallback)
         self.loss_is_scaled_for_ga = True
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches from the first step not yet taken. Its own generator: a loader draws from the global one otherwise."""
+        """Batches from the first step not yet taken. A loader draws from the global generator unless given one."""
         steps = range(self._guide.start, self._job.schedule.steps)
         return DataLoader(self._job.schedule, batch_size=None, sampler=steps, generator=torch.Generator())
 
@@ -106,18 +106,18 @@ class _Trainer(Trainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimiser that the arguments name, over the float32 weights."""
         if self.optimizer is None:
-            decayed = set(self.get_decay_parameter_names(self.model))
+            decayed = set(self.get_decay_parameter_names(self._network))
             trained = self._weights.trained
             groups = [
                 {"params": [p for n, p in trained.items() if n in decayed], "weight_decay": self.args.weight_decay},
                 {"params": [p for n, p in trained.items() if n not in decayed], "weight_decay": 0.0},
             ]
-            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self._network)
             self.optimizer = kind(groups, **settings)
         return self.optimizer
 
-    def training_step(self, model: nn.Module, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
-        """Forward and backward of every micro-batch."""
+    def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Forward and backward of every micro-batch of a `Batch`."""
         self._weights.zero_grad()
         for micro in inputs.micros:
             micro = micro.to(self.args.device)
@@ -282,7 +282,7 @@ def _set_modes(model: nn.Module, *, checkpointing: bool) -> None:
 
 
 @contextlib.contextmanager
-def _as_found(model: nn.Module) -> Iterator[None]:
+def _as_found(model: PreTrainedModel) -> Iterator[None]:
     """The Trainer changes the model's configuration and mode; put both back."""
     config, mode = model.config, model.training
     cache = config.use_cache

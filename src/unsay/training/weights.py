@@ -1,13 +1,14 @@
 """The numbers the optimiser moves (float32, always) and the copy of them the forward runs on.
 
-With bfloat16 the model holds a working copy, refreshed from float32 master weights after every step, and gradients are added
-up in float32: weights kept in bfloat16 would round most updates of a small learning rate away.
+With bfloat16 the model holds a working copy, refreshed from float32 master weights after every step, and gradients
+are added up in float32: weights kept in bfloat16 would round most updates of a small learning rate away.
 """
 
 from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -44,7 +45,7 @@ class Weights:
             if parameter.requires_grad:
                 master.grad = torch.zeros_like(master)
                 self.trained[name] = master
-                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._collector(master)))
+                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._collector(master.grad)))
 
     def zero_grad(self) -> None:
         """Forget the gradients. Their memory is kept: allocating it anew every step costs more than clearing it."""
@@ -58,7 +59,7 @@ class Weights:
         """After the last backward of a step: parameters that no micro-batch reached have no gradient."""
         if self.precision == "bf16":
             for master in self.trained.values():
-                if id(master) not in self._started and master.grad is not None:
+                if master.grad is not None and id(master.grad) not in self._started:
                     master.grad.zero_()
 
     def refresh(self) -> None:
@@ -79,15 +80,18 @@ class Weights:
             parameter.grad = None
         self._pairs, self._hooks = [], []
 
-    def _collector(self, master: nn.Parameter):  # noqa: ANN202
+    def _collector(self, total: Tensor) -> Callable[[Tensor], None]:
+        """Moves the gradient of one micro-batch into the float32 `total`."""
+
         def collect(working: Tensor) -> None:
-            assert working.grad is not None and master.grad is not None
-            if id(master) in self._started:
-                master.grad.add_(working.grad)
+            part, working.grad = working.grad, None
+            if part is None:
+                return
+            if id(total) in self._started:
+                total.add_(part)
             else:
-                master.grad.copy_(working.grad)
-                self._started.add(id(master))
-            working.grad = None
+                total.copy_(part)
+                self._started.add(id(total))
 
         return collect
 
