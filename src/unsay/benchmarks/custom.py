@@ -1,8 +1,8 @@
 """Your own rows: is what you asked to forget gone, is what you asked to keep still there, and the rest too?
 
 Splits: forget, retain (a sample), holdout if given, and the bundled world facts as a check of general knowledge. Rows
-with paraphrases or wrong answers (`paraphrased_answer`, `perturbed_answer`, `paraphrased_question`) get the metrics that
-need them; membership attacks need holdout rows like the forget rows that the model never learned.
+with paraphrases or wrong answers (`paraphrased_answer`, `perturbed_answer`, `paraphrased_question`) get the metrics for
+them; membership attacks need holdout rows like the forget rows that the model never learned.
 
 Paper: the metrics of TOFU (arXiv:2401.06121) and open-unlearning (arXiv:2506.12618), as far as the rows allow.
 Differs: utility is measured on your retain rows and on the world facts (docs/people.md).
