@@ -152,7 +152,7 @@ class _Json:
             return self.decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             place = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-            raise ValueError(f"not valid JSON: {error.msg} at {place}") from error
+            raise ValueError(f"not valid JSON: {error.msg.removesuffix(' at').rstrip(': ')} at {place}") from error
         except RecursionError as error:
             raise ValueError(_DEEP) from error
         except ValueError as error:  # Python refuses to read integers of more than 4,300 digits
@@ -211,7 +211,7 @@ def _jsonl(path: Path) -> Iterator[Raw]:
                 continue
             parser = _Json()
             try:
-                raw.value = parser.line(text)
+                raw.value = parser.line(text.rstrip("\r\n"))
                 raw.problems += parser.problems
             except ValueError as error:
                 raw.problems.append(_fix(error, "one JSON object per line"))
@@ -242,9 +242,7 @@ def _json(path: Path) -> Iterator[Raw]:
     try:
         at = _array_start(text, parser)
         if at is None:
-            raise DataError(
-                f"{path.name} — the file is neither a list nor an object with a list under 'data' — expected {expected}"
-            )
+            raise ValueError(f"the file is neither a list nor an object with a list under 'data' — expected {expected}")
         line, counted = 1, 0
         while text[at : at + 1] != "]":
             line, counted = line + text.count("\n", counted, at), at
@@ -262,9 +260,9 @@ def _json(path: Path) -> Iterator[Raw]:
                 raise ValueError(f"not valid JSON: a comma before the closing ] after row {seen}")
             if text[at : at + 1] != "]":
                 raise ValueError(f"not valid JSON: expected , or ] after row {seen}")
+        if text.lstrip()[:1] == "[" and _skip(text, at + 1) < len(text):
+            raise ValueError(f"more text follows the list — expected {expected}")
     except ValueError as error:
-        if isinstance(error, DataError):
-            raise
         raise DataError(f"{path.name} — {_fix(error, expected)}", "one object per line is the .jsonl format") from error
 
 
@@ -272,18 +270,20 @@ def _array_start(text: str, parser: _Json) -> int | None:
     """Where the first row of the list stands: at the top, or under ``data`` of an object. None: there is no list."""
     at = _skip(text, 0)
     if text[at : at + 1] == "{":
-        at = _skip(text, at + 1)
-        while text[at : at + 1] == '"':
-            key, at = parser.value(text, at)
-            at = _skip(text, at)
-            if text[at : at + 1] != ":":
-                return None
-            at = _skip(text, at + 1)
-            if key == "data":
-                break
-            _, at = parser.value(text, at)
-            at = _skip(text, at)
-            at = _skip(text, at + 1) if text[at : at + 1] == "," else at
+        whole, end = parser.value(text, at)
+        if not isinstance(whole.get("data"), list):
+            return None
+        if _skip(text, end) < len(text):
+            raise ValueError("more text follows the object — expected one object")
+        found = []
+        while text[at : at + 1] != "}":  # well formed, as just seen: each turn steps over one key and its value
+            key, at = parser.value(text, _skip(text, at + 1))
+            at = _skip(text, _skip(text, at) + 1)
+            found += [at] if key == "data" else []
+            at = _skip(text, parser.value(text, at)[1])
+        if len(found) > 1:
+            raise ValueError("key 'data' is given twice — keep one")
+        at = found[0]
     return _skip(text, at + 1) if text[at : at + 1] == "[" else None
 
 
