@@ -21,7 +21,7 @@ _HERE = Path(__file__).parent
 _WORDS = {"leak": "leak", "damage": "damage", "open": "undecided", "near": "near", "good": "as hoped"}
 _LONGEST = 4000
 """Characters of one text that go into the page; the rest stays in samples.jsonl."""
-_STRIP = (2.0, 120.0)
+_STRIP = (6.0, 112.0)
 """Left end and width of the small 0-to-1 scale, in its own units."""
 
 
@@ -104,20 +104,21 @@ def _row(run: RunFolder, row: Row) -> dict[str, Any]:
         if cell.value is None:
             continue
         if not 0 <= cell.value <= 1:
-            return _plain_row(row, [])
+            return _plain_row(run, row, [])
         low, high = (_place(cell.ci[0]), _place(cell.ci[1])) if cell.ci else (None, None)
         known = tag if tag in ("before", "after", "retrained") else "other"
         marks.append({"tag": known, "x": _place(cell.value), "y": 4 + 6 * (at % 3), "low": low, "high": high})
-    return _plain_row(row, marks)
+    return _plain_row(run, row, marks)
 
 
-def _plain_row(row: Row, marks: list[dict[str, Any]]) -> dict[str, Any]:
+def _plain_row(run: RunFolder, row: Row, marks: list[dict[str, Any]]) -> dict[str, Any]:
     metric = row.metric
     return {
         "name": metric.title,
         "split": metric.split if metric.split not in metric.title else "",
         "summary": metric.summary,
         "notes": row.notes,
+        "beside": row.beside(run.tags),
         "cells": [{"value": number(c.value), "interval": interval(c.ci, 2)} for c in row.cells],
         "strip": marks,
         "wanted": row.wanted,

@@ -52,10 +52,13 @@ def _text(text: str) -> str:
     """One line of plain text: nothing in it is Markdown or HTML."""
     flat = " ".join(visible(text[:_LONGEST]).split())
     flat = flat.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # GitHub links bare addresses by themselves; a zero-width word joiner would be invisible, so the colon is an entity.
-    flat = re.sub(r"(?i)\b(https?|ftp|javascript|data|mailto):", lambda m: f"{m.group(1)}&#58;", flat)
-    flat = re.sub(r"(?i)\bwww\.", lambda m: f"{m.group()[:3]}&#46;", flat)
-    return re.sub(r"([\\`*_{}\[\]#|!~$@])", r"\\\1", flat)
+    flat = re.sub(r"([\\`*_{}\[\]#|!~$@])", r"\\\1", flat)
+    # Bare addresses become links by themselves, unless their punctuation is an entity.
+    return re.sub(r"(?i)\b((?:https?|ftp|javascript|data|mailto)(?=:)|www(?=\.))[:.]", _unlinked, flat)
+
+
+def _unlinked(match: re.Match[str]) -> str:
+    return f"{match.group(1)}&#{ord(match.group()[-1])};"
 
 
 def _code(text: str) -> list[str]:

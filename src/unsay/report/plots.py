@@ -222,9 +222,10 @@ _DROPPED = ("stroke-linecap", "stroke-linejoin", "font-family", "font-style", "f
 
 def _svg(figure: Figure, name: str, description: str) -> str:
     from matplotlib import rc_context
+    from matplotlib.text import Text
 
-    for text in figure.findobj(lambda artist: hasattr(artist, "set_parse_math")):
-        text.set_parse_math(False)  # type: ignore[attr-defined]
+    for words in figure.findobj(Text):
+        words.set_parse_math(False)  # type: ignore[attr-defined]  # a dollar sign in a name is a dollar sign
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
         figure.savefig(

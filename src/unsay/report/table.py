@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,11 @@ class Row:
     def notes(self) -> tuple[str, ...]:
         """Every reason and remark of its numbers, once."""
         return tuple(dict.fromkeys(c.note for c in self.cells if c.note))
+
+    def beside(self, tags: Sequence[str]) -> str:
+        """The after model's companions of the value: ``ks 0.18, difference p 0.41``; "" without any."""
+        own = next((c for tag, c in zip(tags, self.cells, strict=True) if tag == "after"), None)
+        return ", ".join(f"{k.replace('_', ' ')} {number(v)}" for k, v in own.extra.items()) if own else ""
 
 
 def headline(run: RunFolder) -> list[Row]:

@@ -242,7 +242,7 @@ def fabricate(folder: Path, *, redact: bool = False, **changes) -> Path:
         "headline": HEADLINE,
         "metrics": [dict(zip(("id", "title", "split", "wanted", "kind", "summary"), m, strict=True)) for m in METRICS],
     }
-    files = {"manifest": MANIFEST, "benchmark": bench, "scores": scores(rows), "attacks": [attack()]}
+    files = {"manifest": MANIFEST, "benchmark": bench, "scores": scores(rows or []), "attacks": [attack()]}
     for name, value in {**files, **{k: v for k, v in changes.items() if k in files}}.items():
         if value is not None:
             (folder / f"{name}.json").write_text(json.dumps(value), "utf-8")
