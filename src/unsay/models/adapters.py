@@ -18,9 +18,14 @@ from torch import nn
 
 from ..config.plan import Adapter
 from ..errors import MethodError, ModelError
+from ..runs.atomic import MANIFEST, read_manifest
+from .fingerprint import tensors_digest
 
 if TYPE_CHECKING:
     from .lm import LM
+
+BASE_WEIGHTS = "base_weights"
+"""In the manifest of an adapter saved alone: the digest of the weights it was trained on."""
 
 
 def adapted(model: Any) -> bool:
@@ -145,6 +150,12 @@ def load_adapter(network: Any, folder: Path, origin: str) -> Any:
 
     try:
         settings = PeftConfig.from_pretrained(str(folder))
+        trained_on = read_manifest(folder)["meta"].get(BASE_WEIGHTS) if (folder / MANIFEST).is_file() else None
+        if trained_on is not None and trained_on != tensors_digest(network.state_dict()):
+            raise ModelError(
+                f"{origin} was trained on other weights than {settings.base_model_name_or_path} has now",
+                "give back the base it was trained on; saving with model.adapter.merge=true needs none",
+            )
         if not isinstance(settings, LoraConfig):
             raise ModelError(f"{origin} is an adapter of type {settings.peft_type}; LoRA is expected")
         return PeftModel.from_pretrained(network, str(folder), is_trainable=True).eval()

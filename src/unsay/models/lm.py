@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +15,7 @@ from ..data.template import Template
 from ..errors import ModelError
 from ..naming import digest
 from .adapters import adapted, attach, merged
+from .fingerprint import tensors_digest, tokenizer_digest
 from .folder import OLD_KEYS
 
 if TYPE_CHECKING:
@@ -92,14 +90,14 @@ class LM:
     def fingerprint(self) -> str:
         """Hex content hash of everything that decides an output: weights, configuration, tokenizer, template, patches.
 
-        Nothing is cached, since weights change in place; 540 MB take about half a second.
+        Nothing is cached, since weights change in place; 540 MB take less than a second.
         """
         config = {k: v for k, v in self.model.config.to_dict().items() if k not in _NOT_BEHAVIOUR}
         return digest(
             [
                 tensors_digest(self.model.state_dict()),
                 json.dumps(config, sort_keys=True, default=str),
-                _tokenizer_digest(self.tokenizer),
+                tokenizer_digest(self.tokenizer),
                 self.template.fingerprint(),
                 list(self.patches),
                 _adapter_settings(self.model),
@@ -127,33 +125,6 @@ class LM:
             network.set_attn_implementation(name)
         except (ValueError, ImportError) as error:
             raise ModelError(f"{self.origin} has no {name} attention: {error}", "eager always works") from None
-
-
-def tensors_digest(tensors: dict[str, torch.Tensor]) -> str:
-    """Hex blake2b over names, dtypes, shapes and bytes, whatever their order. Tied tensors are read once."""
-    names = sorted(tensors)
-    distinct = {(t.data_ptr(), t.shape, t.dtype, t.stride()): t for t in tensors.values()}
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashlib lets go of the interpreter lock
-        done = dict(zip(distinct, pool.map(_bytes_digest, distinct.values()), strict=True))
-    return digest(
-        [
-            [n, str(t.dtype), list(t.shape), done[t.data_ptr(), t.shape, t.dtype, t.stride()]]
-            for n in names
-            for t in [tensors[n]]
-        ]
-    )
-
-
-def _bytes_digest(tensor: torch.Tensor) -> str:
-    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.blake2b(raw.data, digest_size=16).hexdigest()
-
-
-def _tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
-    settings = json.loads(tokenizer.backend_tokenizer.to_str())
-    for state in ("padding", "truncation"):  # left behind by the last call, and no part of what a text means
-        settings.pop(state, None)
-    return digest(settings)
 
 
 def _adapter_settings(model: Any) -> list[str]:

@@ -12,7 +12,8 @@ from ..data.template import Template
 from ..errors import ModelError
 from ..runs.atomic import commit_folder
 from . import smollm2
-from .adapters import adapted, base_of
+from .adapters import BASE_WEIGHTS, adapted, base_of
+from .fingerprint import tensors_digest
 from .folder import finish
 from .quiet import quiet
 
@@ -26,7 +27,7 @@ def save(lm: LM, folder: Path, card: str | None) -> None:
     """Write `lm` (plain, or adapter alone) as `LM.save` describes."""
     refuse_non_finite(lm)
     lone_adapter = adapted(lm.model)
-    meta = {"base": lm.origin, "base_fingerprint": base_of(lm).fingerprint()} if lone_adapter else {}
+    meta = {BASE_WEIGHTS: tensors_digest(base_of(lm).model.state_dict())} if lone_adapter else {}
     written = [p for n, p in lm.model.state_dict().items() if not lone_adapter or "lora_" in n]
     size = sum(t.numel() * t.element_size() for t in written)
     with commit_folder(folder, meta=meta, existing="replace", expect_bytes=size) as scratch, quiet():

@@ -24,7 +24,7 @@ from typing import Any
 
 from ..errors import DamagedError, ModelError
 from ..naming import file_digest
-from ..runs.atomic import commit_folder, damage, sweep
+from ..runs.atomic import commit_folder, sweep
 from ..runs.home import home
 from . import hub
 
@@ -59,8 +59,6 @@ def fetch(*, ask_hub: bool) -> Path:
             if not final.is_dir():
                 sweep(final.parent)
                 _make(final, ask_hub)
-    if problem := damage(final, quick=True):
-        raise DamagedError(f"{final} is damaged ({problem})", "remove that folder; the next run makes it again")
     return final
 
 

@@ -6,6 +6,7 @@ Nothing that is fetched is executed: pickled weights and code that travels with 
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def fetch(path: str | Path, revision: str | None = None) -> Path:
         ResourceError: too little disk.
     """
     text = str(path)
-    folder = Path(text).expanduser()
+    folder = Path(os.path.expanduser(text))
+    if not text.strip():
+        raise ModelError("no model was given", f"model.path={smollm2.ALIAS}, a folder, or a hub id")
     if text in ALIASES or folder.is_dir():
         if revision is not None:
             raise ModelError(

@@ -8,9 +8,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import DamagedError, ModelError
+from ..naming import file_digest
+from ..runs.atomic import MANIFEST, read_manifest
 
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".msgpack", ".h5"}
 _CODE_KEYS = ("auto_map", "_attn_implementation_internal", "_experts_implementation_internal", "custom_pipelines")
+_CODE_KEYS_UNLESS_NULL = ("megatron_config",)
 _IMPLEMENTATION_KEYS = ("_attn_implementation", "attn_implementation", "experts_implementation")
 _HEADER_BYTES = 100_000_000
 """The safetensors format's own limit on its JSON header."""
@@ -57,11 +60,34 @@ def vet(folder: Path, origin: str) -> Path:
     if not any(c.is_file() for c in configs):
         raise ModelError(f"{origin} is no model: it has no config.json", "give a folder saved with save_pretrained")
     refuse_files([p.name for p in folder.iterdir() if p.is_file()], origin)
-    for file in sorted(folder.glob("*config.json")):
+    if not configs[0].is_file() and not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(f"{origin} holds an adapter, but no adapter_model.safetensors", "save it with save_pretrained")
+    for file in _files(folder, "*config.json"):
         _refuse_config(_read_json(file), file)
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in _files(folder, "*.safetensors"):
         _check_header(file)
+    if (folder / MANIFEST).is_file():
+        _check_manifest(folder)
     return folder
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.glob(pattern) if path.is_file())
+
+
+def _check_manifest(folder: Path) -> None:
+    """What was saved is what is there, for the files that decide an output. The card may be edited, files added."""
+    advice = f"make or download the model again; if the change is meant, remove {MANIFEST} beside it"
+    try:
+        files = read_manifest(folder)["files"]
+    except DamagedError as error:
+        raise DamagedError(f"{folder}: {error.message}", advice) from None
+    for name, said in files.items():
+        file = folder / name
+        if file.suffix not in (".safetensors", ".json", ".jinja"):
+            continue
+        if not file.is_file() or file.stat().st_size != said["bytes"] or file_digest(file) != said["sha256"]:
+            raise DamagedError(f"{file} is not as it was saved", advice)
 
 
 def _read_json(file: Path) -> Any:
@@ -75,7 +101,7 @@ def _read_json(file: Path) -> Any:
 
 def _refuse_config(config: Any, file: Path) -> None:
     for key, value in _items(config):
-        if key in _CODE_KEYS:
+        if key in _CODE_KEYS or (key in _CODE_KEYS_UNLESS_NULL and value):
             raise ModelError(
                 f"{file} sets {key}, which makes loading run code that travels with the model",
                 f"remove {key} if you trust the rest",

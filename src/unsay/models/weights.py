@@ -60,7 +60,8 @@ def random_control(before: LM, after: LM, seed: int) -> LM:
 @torch.no_grad()
 def _between(before: LM, after: LM, combine: Callable[[str, Tensor, Tensor], Tensor]) -> LM:
     """A copy of `after` whose every parameter is `combine(name, θ0, θu)`, both given in fp32."""
-    result = merged(after) if merged(after) is not after else after.fork()
+    plain = merged(after)
+    result = after.fork() if plain is after else plain
     old = dict(merged(before).model.named_parameters())
     new = dict(result.model.named_parameters())
     odd = sorted(old.keys() ^ new.keys()) or sorted(n for n in new if old[n].shape != new[n].shape)
