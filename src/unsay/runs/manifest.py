@@ -225,6 +225,15 @@ def schemas() -> dict[str, dict[str, Any]]:
     }
 
 
+def write_schemas(folder: Path) -> None:
+    """Write `schemas` as files.
+
+    ``python -c "from unsay.runs.manifest import *; write_schemas(Path('docs/schemas'))"`` renews the kept ones.
+    """
+    for name, schema in schemas().items():
+        atomic.write_json(folder / name, schema)
+
+
 def machine(threads: int | None = None) -> Machine:
     """This machine.
 

@@ -1,7 +1,7 @@
 """Fault injection: stop or fail at the k-th call to the operating system during a checkpoint commit, for every k.
 
-Run as a program: ``python crash_driver.py FOLDER MODE`` prints one JSON line ``{"points": n, "problems": [...]}``. Each point is a
-forked child that commits and prunes; the parent then looks at what is left, as the next start would.
+``python crash_driver.py FOLDER MODE`` prints one JSON line ``{"points": n, "problems": [...]}``. Each point is a forked
+child that commits and prunes; the parent then looks at what is left, as the next start would.
 """
 
 import builtins
@@ -66,7 +66,7 @@ class Fault:
 
 
 def attempt(root: Path, k: int, mode: str) -> int:
-    """Exit status of a child that commits step 3 (and prunes step 1) with a fault at call k; 0 when k was never reached."""
+    """Exit status of a child that commits step 3 and prunes with a fault at call k; 0 when it made fewer calls."""
     child = os.fork()
     if child == 0:
         fault = Fault(k, mode)

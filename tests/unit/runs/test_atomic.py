@@ -17,7 +17,13 @@ def names(folder: Path) -> list[str]:
 
 
 def test_json_is_strict_and_takes_numpy(tmp_path):
-    value = {"nan": float("nan"), "f": np.float32(0.5), "a": np.array([1.0, np.inf]), "p": Path("x"), 3: (1, True, None)}
+    value = {
+        "nan": float("nan"),
+        "f": np.float32(0.5),
+        "a": np.array([1.0, np.inf]),
+        "p": Path("x"),
+        3: (1, True, None),
+    }
     atomic.write_json(tmp_path / "deep" / "a.json", value)
     read = json.loads((tmp_path / "deep" / "a.json").read_text())
     assert read == {"nan": None, "f": 0.5, "a": [1.0, None], "p": "x", "3": [1, True, None]}
@@ -42,7 +48,7 @@ def test_a_failed_write_keeps_the_old_content_and_leaves_nothing(tmp_path, monke
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ResourceError, match="a.txt could not be written: No space left on device"):
+    with pytest.raises(ResourceError, match=r"a\.txt could not be written: No space left on device"):
         atomic.write_text(path, "new")
     assert path.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]

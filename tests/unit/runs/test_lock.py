@@ -18,9 +18,9 @@ from unsay.config.plan import Plan
 from unsay.errors import RunError
 from unsay.runs.run import Run
 
-folder, n, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+folder = Path(sys.argv[1])
 results = []
-for _ in range(rounds):
+for n in (50, 5):
     go_read, go = os.pipe()
     read, say = os.pipe()
     children = []
@@ -55,14 +55,12 @@ print(json.dumps(results))
 
 
 def test_fifty_starters_one_winner_and_no_stale_lock(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", DRIVER, tmp_path / "run", "50", "2"], capture_output=True, text=True, check=True
-    )
-    for lines in json.loads(done.stdout):
+    done = subprocess.run([sys.executable, "-c", DRIVER, tmp_path / "run"], capture_output=True, text=True, check=True)
+    for lines, n in zip(json.loads(done.stdout), (50, 5), strict=True):
         won = [line.split()[1] for line in lines if line.startswith("won")]
         lost = [line for line in lines if line.startswith("lost")]
         assert len(won) == 1
-        assert len(lost) == 49
+        assert len(lost) == n - 1
     # the second round's winner started although the first one's was killed; its losers name it
     assert all(f"in use by process {won[0]} on " in line for line in lost)
 

@@ -21,7 +21,8 @@ from unsay.runs.run import Run
 from unsay.runs import checkpoint
 
 try:
-    with Run.start(Plan(out=sys.argv[1]), command=["unsay", "run", "my plan.yaml"]) as run, run.stage("unlearn", key="k"):
+    run = Run.start(Plan(out=sys.argv[1]), command=["unsay", "run", "my plan.yaml"])
+    with run, run.stage("unlearn", key="k"):
         print("ready", flush=True)
         for step in range(100_000):
             time.sleep(0.005)
