@@ -78,7 +78,7 @@ def raw_rows(path: Path) -> Iterator[Raw]:
 
 
 def value_problems(value: Any) -> list[str]:
-    """What no row may hold anywhere: NUL, lone surrogates, numbers that are not finite."""
+    """What no row may hold anywhere: NUL, lone surrogates, numbers that are not finite, pictures and other objects."""
     found: set[str] = set()
     stack: list[Any] = [value]
     while stack:
@@ -97,8 +97,8 @@ def value_problems(value: Any) -> list[str]:
             stack.extend(item)
         elif isinstance(item, float) and not math.isfinite(item):
             found.add("holds NaN or Infinity — use null or a number")
-        elif isinstance(item, bytes):
-            found.add("holds bytes — store text as text")
+        elif not (item is None or isinstance(item, (int, float))):
+            found.add(f"holds {type(item).__name__}, which is no text, number, list or object — store it as text")
     return sorted(found)
 
 

@@ -186,7 +186,11 @@ FILES = {  # name, contents → the message
     "Parquet cut off": ("f.parquet", table(question=["a"], answer=["b"])[:-20], "not a Parquet file, or a damaged one"),
     "Parquet null": ("f.parquet", table(question=["a", "b"], answer=["c", None]), "f.parquet:row 2 — `answer` is null"),
     "Parquet numbers": ("f.parquet", table(question=["a"], answer=[5]), "f.parquet:row 1 — `answer` is a number"),
-    "Parquet bytes": ("f.parquet", table(question=["a"], answer=["b"], raw=[b"x"]), "holds bytes — store text as text"),
+    "Parquet bytes": (
+        "f.parquet",
+        table(question=["a"], answer=["b"], raw=[b"x"]),
+        "holds bytes, which is no text, number",
+    ),
     "Parquet NaN": ("f.parquet", table(question=["a"], answer=["b"], s=[float("nan")]), "holds NaN or Infinity"),
 }
 
