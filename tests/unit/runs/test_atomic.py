@@ -190,3 +190,31 @@ def test_disk_errors_name_the_file(number, expected):
 def test_other_errors_pass_unchanged():
     with pytest.raises(FileNotFoundError), atomic.disk_errors(Path("x")):
         raise FileNotFoundError(errno.ENOENT, "x")
+
+
+def test_everything_is_on_the_disk_before_the_rename(tmp_path, monkeypatch):
+    """What a power cut may lose is what was not synced: so the order of syncs and the rename is the promise."""
+    trace: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(handle: int) -> None:
+        trace.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        fsync(handle)
+
+    def renamed(source, target) -> None:
+        trace.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    with atomic.commit_folder(tmp_path / "f") as folder:
+        (folder / "inner").mkdir()
+        for name in ("a", "b", "inner/c"):
+            (folder / name).write_text(name)
+        scratch = folder.name
+    assert set(trace[:3]) == {"a", "b", "c"}
+    assert trace[3:] == ["MANIFEST.json", "inner", scratch, "rename", tmp_path.name]
+    trace.clear()
+    atomic.write_text(tmp_path / "x", "x")
+    assert trace[0].startswith(".tmp-x-")
+    assert trace[1:] == ["rename", tmp_path.name]
