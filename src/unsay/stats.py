@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,12 +101,10 @@ def _units(ids: Sequence[str], entities: Mapping[str, str], *, few: int = FEW) -
 
 def _column(values: Mapping[str, float], units: _Units) -> tuple[Floats, Floats]:
     """Sum and count of `values` per unit; ids without a value count nothing."""
-    have = np.array([i in values for i in units.ids])
+    counted = np.array([float(i in values) for i in units.ids])
     x = np.array([float(values.get(i, 0.0)) for i in units.ids])
-    return (
-        np.bincount(units.codes, x, units.size).astype(np.float64),
-        np.bincount(units.codes, have.astype(np.float64), units.size).astype(np.float64),
-    )
+    sums, counts = (np.bincount(units.codes, column, units.size) for column in (x, counted))
+    return sums.astype(np.float64), counts.astype(np.float64)
 
 
 def _draws(units: _Units, rng: np.random.Generator, draws: int) -> Floats:
@@ -261,9 +258,12 @@ def auc(members: Mapping[str, float], others: Mapping[str, float], entities: Map
     low, high, order = _ties(x, y)
 
     def statistic(weights: Sequence[Floats]) -> Floats:
-        w, v = weights[0][:, strata[0].codes], weights[1][:, strata[1].codes[order]]
-        below = np.concatenate([np.zeros((len(v), 1)), np.cumsum(v, axis=1)], axis=1)
-        return np.asarray(np.sum(w * (below[:, low] + below[:, high]), axis=1) / (2 * w.sum(axis=1) * below[:, -1]))
+        # [n, R]: whole rows are gathered, which is several times faster than columns
+        w = np.ascontiguousarray(weights[0].T)[strata[0].codes]
+        below = np.cumsum(np.ascontiguousarray(weights[1].T)[strata[1].codes[order]], axis=0)
+        below = np.vstack([np.zeros_like(below[:1]), below])
+        wins = np.einsum("nr,nr->r", w, below[low] + below[high])
+        return np.asarray(wins / (2 * w.sum(axis=0) * below[-1]))
 
     value = area(x, y)
     n, clusters = len(x) + len(y), sum(u.clusters for u in strata)
@@ -395,5 +395,5 @@ def ks(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> tuple[float,
     """Two-sample Kolmogorov–Smirnov: (D, p), as `scipy.stats.ks_2samp`."""
     from scipy import stats  # half a second: only forget quality pays for it
 
-    found: Any = stats.ks_2samp(a, b)
-    return float(found.statistic), float(found.pvalue)
+    statistic, p = stats.ks_2samp(a, b)
+    return float(statistic), float(p)

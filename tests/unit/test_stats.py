@@ -28,6 +28,13 @@ def test_mean_of_independent_rows_is_close_to_the_t_interval():
     assert (found.n, found.clusters, found.note) == (50, 0, "")
 
 
+def test_eight_rows_get_the_width_of_t_not_of_z():
+    x = reference.norm.ppf((np.arange(8) + 0.5) / 8)
+    found = stats.mean(_values(x), {})
+    half = reference.t.ppf(0.975, 7) * x.std(ddof=1) / math.sqrt(8)
+    assert (found.ci[1] - found.ci[0]) / 2 == pytest.approx(half, rel=0.03)
+
+
 def test_clusters_widen_the_interval():
     """Ten rows of each of 12 entities that do not vary within the entity: the width is that of 12 rows, not of 120."""
     means = np.random.default_rng(0).normal(size=12)
@@ -130,6 +137,15 @@ def test_auc_extremes():
     assert (flat.value, flat.ci) == (0.5, None)
 
 
+def test_auc_interval_counts_ties_half():
+    """Scores of 0 and 1 alone: 30 of 40 against 10 of 40, AUC = ¾·¾ + (¾·¼ + ¼·¾)/2 = ¾."""
+    members, others = _values([1.0] * 30 + [0.0] * 10, "m"), _values([1.0] * 10 + [0.0] * 30, "o")
+    found = stats.auc(members, others, {})
+    assert found.value == 0.75
+    se = math.sqrt(2 * 0.75 * 0.25 / 40) / 2  # AUC = ½ + (share of members − share of others) / 2
+    assert found.ci == pytest.approx((0.75 - 1.96 * se, 0.75 + 1.96 * se), abs=0.015)
+
+
 def test_general_statistic():
     x = np.random.default_rng(0).normal(size=101)
     found = stats.estimate(_values(x), {}, lambda v: float(np.median(v)))
@@ -200,7 +216,7 @@ def test_ks_critical_distance_of_forty():
     assert p > 0.05
 
 
-ENTITIES, PER, SETS = 20, 4, 2000
+ENTITIES, PER, SETS = 20, 3, 2000
 NAMES = {s: [f"{s}{k}" for k in range(ENTITIES * PER)] for s in "ab"}
 OWNER = {i: f"{s}-{k // PER}" for s in "ab" for k, i in enumerate(NAMES[s])}
 
@@ -243,13 +259,13 @@ def _auc_set(rng):
     ids=["mean", "harmonic mean", "AUC"],
 )
 def test_coverage(simulate, truth):
-    """95 % intervals hold the truth in 93–97 % of 2,000 simulated sets of 20 entities × 4 rows."""
+    """95 % intervals hold the truth in 93–97 % of 2,000 simulated sets of 20 entities × 3 rows."""
     true = truth()
     inside = [low <= true <= high for low, high in (simulate(np.random.default_rng(s)).ci for s in range(SETS))]
     assert 0.93 <= np.mean(inside) <= 0.97
 
 
 def test_sign_flip_rejects_a_true_null_in_five_percent():
-    """Clusters of four rows with a shared effect: a test of the rows would reject far more often."""
+    """Clusters of three rows with a shared effect: a test of the rows would reject far more often."""
     rejected = [stats.sign_flip(_draw(np.random.default_rng(s), "a"), OWNER) < 0.05 for s in range(500)]
     assert 0.03 <= np.mean(rejected) <= 0.07

@@ -167,7 +167,7 @@ def test_model_utility(with_loss, measured):
 def test_membership(answer, rows, measured):
     """Signals.
 
-    loss: members −1, −3 against −2: one of two pairs → ½. Retrained: members −3, −3 → 0, excess ½.
+    loss: members −1, −3 against −2: one of two pairs → ½. Retrained: members −1, −1 → 1, excess −½.
     min-k (k = ½): lowest half of (−1, −9), (−3, −3) = −9, −3 against lowest of (−4, −4) = −4 → ½.
     min-k++: z of members (0 and 2), of others 1 → ½.
     """
@@ -178,7 +178,7 @@ def test_membership(answer, rows, measured):
         {
             PLAIN: [(answer([-1.0]),), (answer([-3.0]),)],
             holdout: [(answer([-2.0]),)],
-            TokenStats("forget", model="retrained"): [(answer([-3.0]),), (answer([-3.0]),)],
+            TokenStats("forget", model="retrained"): [(answer([-1.0]),), (answer([-1.0]),)],
             TokenStats("holdout", model="retrained"): [(answer([-2.0]),)],
         },
     )
@@ -186,7 +186,7 @@ def test_membership(answer, rows, measured):
     assert found.value == 0.5
     assert found.n == 3
     assert found.per_example == {"forget0": -1.0, "forget1": -3.0, "holdout0": -2.0}
-    assert found.extra == {"two_sided": 0.0, "members": 2, "others": 1, "retrained_auc": 0.0, "excess": 0.5}
+    assert found.extra == {"two_sided": 0.0, "members": 2, "others": 1, "retrained_auc": 1.0, "excess": -0.5}
 
     missing = {TokenStats(s, model="retrained"): "no retrained model" for s in splits}
     tables = {PLAIN: [(answer([-1.0, -9.0]),), (answer([-3.0, -3.0]),)], holdout: [(answer([-4.0, -4.0]),)]}

@@ -8,6 +8,7 @@ import pytest
 
 from unsay.errors import PlanError, UnsayError
 from unsay.metrics._check import check_metric
+from unsay.metrics.extraction_strength import ExtractionStrength
 from unsay.metrics.forget_quality import ForgetQuality
 from unsay.metrics.have import Measurements
 from unsay.metrics.loss_attack import LossAttack
@@ -59,6 +60,14 @@ def test_entities_reach_the_interval(with_loss, rows, measured):
     assert "no population inference (2 entities)" in few.note
     many = Probability().score(measured({"forget": rows("forget", 12, per=1)}, {PLAIN: table}))
     assert (many.clusters, many.note) == (12, "")
+
+
+def test_nothing_extracted_is_not_proof_of_nothing(answer, rows, measured):
+    """0 of 20 rows: the upper end is 1 − .025^(1/20)."""
+    have = measured({"forget": rows("forget", 20)}, {PLAIN: [(answer([-1.0], rank=[3]),)] * 20})
+    found = ExtractionStrength().score(have)
+    assert found.ci == pytest.approx((0.0, 1 - 0.025 ** (1 / 20)))
+    assert "Clopper–Pearson" in found.note
 
 
 def test_a_zero_probability_stays_finite_where_it_is_written(answer, rows, measured):
