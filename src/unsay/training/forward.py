@@ -50,9 +50,15 @@ class Forward:
     def last(self) -> Tensor:
         """[B, T, D] hidden states that the head reads; [B, T, V] logits where there is no plain head."""
         run = self._model if self.head is None else backbone(self._model)
+        rows, width = self.batch.input_ids.shape
+        ids = self.batch.input_ids if rows else self.batch.input_ids.new_zeros(1, 1)  # shapes of an empty role
         with torch.set_grad_enabled(self._grad and torch.is_grad_enabled()), self._capturing():
-            out = run(input_ids=self.batch.input_ids, use_cache=False)
-        return cast(Tensor, out.logits if self.head is None else out.last_hidden_state)
+            out = run(input_ids=ids, use_cache=False)
+        last = cast(Tensor, out.logits if self.head is None else out.last_hidden_state)
+        if not rows:
+            self._captured = {name: t.new_zeros(0, width, t.shape[-1]) for name, t in self._captured.items()}
+            last = last.new_zeros(0, width, last.shape[-1])
+        return last
 
     def logits(self, states: Tensor) -> Tensor:
         """[A, V] float32 logits of some rows of `last` [A, D]."""

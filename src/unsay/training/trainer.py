@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback
 
-from ..errors import CollapseError, MethodError, NeedError, RunError
+from ..errors import CollapseError, MethodError, NeedError, PlanError, RunError
 from ..models.layers import head_is_plain
 from ..runs import atomic, checkpoint
 from .arguments import training_arguments
@@ -112,8 +112,11 @@ class _Trainer(Trainer):
                 {"params": [p for n, p in trained.items() if n in decayed], "weight_decay": self.args.weight_decay},
                 {"params": [p for n, p in trained.items() if n not in decayed], "weight_decay": 0.0},
             ]
-            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self._network)
-            self.optimizer = kind(groups, **settings)
+            try:
+                kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self._network)
+                self.optimizer = kind(groups, **settings)
+            except (TypeError, ValueError) as error:
+                raise PlanError(f"train.extra: the optimiser refuses its settings: {error}") from error
         return self.optimizer
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
@@ -179,9 +182,8 @@ class _Guide(TrainerCallback):
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Clip, and stop before anything that is not finite reaches the weights."""
         self._rate = kwargs["lr_scheduler"].get_last_lr()[0]
-        limit = self._run.train.max_grad_norm
         gradients = [p for p in self._weights.trained.values() if p.grad is not None]
-        self._norm = float(nn.utils.clip_grad_norm_(gradients, limit if limit > 0 else math.inf))
+        self._norm = float(nn.utils.clip_grad_norm_(gradients, self._run.train.max_grad_norm))
         loss = float(self.total())
         if not (math.isfinite(loss) and math.isfinite(self._norm)):
             what = "loss" if not math.isfinite(loss) else "gradient"

@@ -1,0 +1,321 @@
+"""What must not change a training: splits, padding, order, the form of the reference, interruptions, earlier use."""
+
+import dataclasses
+import json
+import random
+
+import pytest
+import torch
+
+from unsay.config.plan import Adapter, Train
+from unsay.data.example import ForgetData
+from unsay.errors import CollapseError, DataError, Interrupted, MethodError, PlanError, RunError
+from unsay.methods.fine_tune import FineTune
+from unsay.methods.grad_ascent import GradAscent
+from unsay.methods.grad_diff import GradDiff
+from unsay.methods.kl_min import KLMin
+from unsay.methods.npo import NPO
+from unsay.models.adapters import attach
+from unsay.runs.run import Run
+from unsay.testing import facts, knowing_lm, mean_nll, tiny_lm
+from unsay.training.batch import MicroBatch, encode_rows
+from unsay.training.forward import Forward
+from unsay.training.reference import FrozenCopy
+from unsay.training.schedule import Schedule
+from unsay.training.step import Step, View
+from unsay.training.trainer import _Guide
+
+BASE = Train(lr=1e-3, batch=6, micro_tokens=4096, epochs=3, precision="fp32", checkpoint_every=0)
+OBJECTIVES = [GradAscent(), GradDiff(), KLMin(), NPO(), NPO(retain="kl"), FineTune(on="all")]
+
+
+def ids(method):
+    return type(method).__name__ + getattr(method, "retain", "")
+
+
+def go(method, lm=None, *, run=None, data=None, **train):
+    lm = lm or knowing_lm()
+    run = run or Run.temporary(dataclasses.replace(BASE, **train))
+    return method.unlearn(lm, data or facts(), run)
+
+
+def gap(one, other):
+    a, b = one.model.state_dict(), other.model.state_dict()
+    return max(float((a[n].float() - t.float()).abs().max()) for n, t in b.items())
+
+
+def losses(run):
+    return [json.loads(line) for line in (run.dir / "events.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("method", OBJECTIVES, ids=ids)
+def test_gradient_of_a_split_batch_is_that_of_the_whole(method):
+    """Loss and gradient, not weights: Adam would turn rounding of a zero gradient into a step."""
+    lm, roles = knowing_lm(), method.roles(facts(), Run.temporary(BASE))
+    rows = {role: encode_rows(members, lm.template) for role, members in roles.items()}
+    found = []
+    for budget in (10_000, 60):
+        schedule = Schedule(rows, seed=0, batch=6, micro_tokens=budget, epochs=1, pad_id=lm.template.pad_id)
+        batch = schedule[0]
+        subject = knowing_lm().fork()
+        with torch.no_grad():
+            for number, parameter in enumerate(subject.model.parameters()):
+                parameter.add_(0.05 * torch.sin(torch.arange(parameter.numel()) + number).view_as(parameter))
+        reference = FrozenCopy(lm.fork().model) if method.uses_reference else None
+        total = 0.0
+        for micro in batch.micros:
+            forward = Forward(subject.model, micro)
+            step = Step({role: View(forward, role, batch.counts[role], reference) for role in micro.roles})
+            terms = method.loss(step)
+            loss = sum(terms.values()) if isinstance(terms, dict) else terms
+            loss.backward()
+            total += loss.item()
+        found.append((len(batch.micros), total, {n: p.grad for n, p in subject.model.named_parameters()}))
+    (one, whole, gradient), (several, split, summed) = found
+    assert one <= 2 and several >= 4
+    assert split == pytest.approx(whole, rel=1e-5)
+    scale = max(float(g.abs().max()) for g in gradient.values())
+    for name, value in gradient.items():
+        assert torch.allclose(summed[name], value, rtol=1e-4, atol=2e-6 * scale), name
+
+
+def test_padding_and_its_token_change_nothing():
+    """Longer padding, and padding with a token that answers use, give the same numbers."""
+    lm = knowing_lm()
+    rows = encode_rows(facts().forget, lm.template)
+    long = encode_rows([dataclasses.replace(facts().retain[0], answer="x" * 60)], lm.template)
+    end = lm.template.encode("a", "b").input_ids[-1]
+    found = []
+    for members, pad_id in ((rows, lm.template.pad_id), (rows + long, lm.template.pad_id), (rows, end)):
+        batch = MicroBatch.of({"forget": members}, pad_id)
+        with torch.no_grad():
+            found.append(View(Forward(lm.model, batch), "forget", None).logps[: len(rows)])
+    assert torch.allclose(found[0], found[1], atol=1e-4)
+    assert torch.allclose(found[0], found[2], atol=1e-5)
+
+
+def test_order_of_rows_in_a_micro_batch_changes_nothing():
+    lm = knowing_lm()
+    rows = encode_rows(facts().forget, lm.template)
+    order = list(range(len(rows)))
+    random.Random(1).shuffle(order)
+    with torch.no_grad():
+        plain = View(Forward(lm.model, MicroBatch.of({"forget": rows}, 0)), "forget", None).logps
+        mixed = View(Forward(lm.model, MicroBatch.of({"forget": [rows[i] for i in order]}, 0)), "forget", None).logps
+    assert torch.allclose(mixed, plain[order], atol=1e-5)
+
+
+def test_logps_are_those_of_the_whole_network():
+    """Head on answers alone, no attention mask: the same as full logits with a mask."""
+    lm = knowing_lm()
+    batch = MicroBatch.of({"forget": encode_rows(facts().forget, lm.template)}, lm.template.pad_id)
+    mask = torch.arange(batch.input_ids.shape[1]) < batch.lengths[:, None]
+    with torch.no_grad():
+        logits = lm.model(input_ids=batch.input_ids, attention_mask=mask.long()).logits[:, :-1]
+        every = torch.log_softmax(logits, -1).gather(-1, batch.input_ids[:, 1:, None])[..., 0]
+        view = View(Forward(lm.model, batch), "forget", None)
+        assert torch.allclose(view.token_logps, every * view.mask, atol=1e-5)
+    answers = sum(len(row.tokens.answer_ids) for row in encode_rows(facts().forget, lm.template))
+    assert int(view.mask.sum()) == answers
+
+
+@pytest.mark.parametrize("forms", [("copy", "cache"), ("copy", "auto")])
+def test_reference_forms_agree(forms):
+    one, other = (go(NPO(), reference=form) for form in forms)
+    assert gap(one, other) < 2e-5
+
+
+def test_reference_forms_agree_on_an_adapter():
+    lm = attach(knowing_lm(), Adapter(rank=4))
+    copy, cache, off = (go(NPO(), lm, reference=form) for form in ("copy", "cache", "adapter"))
+    assert gap(copy, cache) < 2e-5 and gap(copy, off) < 2e-5
+    assert gap(copy, lm) > 1e-4
+
+
+def test_a_trained_adapter_is_no_reference():
+    lm = go(FineTune(on="forget"), attach(knowing_lm(), Adapter(rank=4)))
+    with pytest.raises(MethodError, match="new LoRA adapter"):
+        go(NPO(), lm, reference="adapter")
+    with pytest.raises(MethodError, match="keeps log-probabilities only"):
+        go(KLMin(), lm, reference="cache")
+    assert go(KLMin(), lm) is not lm  # auto falls back to a copy
+
+
+def test_only_the_adapter_is_trained():
+    lm = attach(knowing_lm(), Adapter(rank=4))
+    after = go(GradDiff(), lm)
+    old, new = lm.model.state_dict(), after.model.state_dict()
+    moved = {name for name in new if not torch.equal(old[name], new[name])}
+    assert moved and all("lora_" in name for name in moved)
+
+
+def test_bf16_returns_fp32_masters_near_those_of_fp32():
+    lm = tiny_lm()
+    full, working = (go(FineTune(on="all"), lm, precision=p, lr=3e-3, epochs=6) for p in ("fp32", "bf16"))
+    assert {p.dtype for p in working.model.parameters()} == {torch.float32}
+    start, a, b = (mean_nll(m, facts().forget) for m in (lm, full, working))
+    assert abs(a - b) < 0.1 * (start - a)
+    odd = [n for n, p in working.model.named_parameters() if torch.equal(p, p.bfloat16().float())]
+    assert not [n for n in odd if "norm" not in n], "weights were rounded to bfloat16"
+
+
+def test_bf16_keeps_updates_that_bf16_weights_would_swallow():
+    lm = knowing_lm()
+    after = go(FineTune(on="forget"), lm, precision="bf16", lr=1e-7, epochs=1)
+    old, new = dict(lm.model.named_parameters()), dict(after.model.named_parameters())
+    moved = sum(int((new[n] != p).sum()) for n, p in old.items())
+    assert moved > 0.5 * sum(p.numel() for p in old.values())
+    assert all(torch.equal(new[n].bfloat16(), p.bfloat16()) for n, p in old.items() if "layernorm" in n)
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", [NPO(), FineTune(on="all")], ids=ids)
+def test_resume_is_bit_identical(method, precision, monkeypatch):
+    settings = {"precision": precision, "checkpoint_every": 3, "epochs": 6}
+    straight_run = Run.temporary(dataclasses.replace(BASE, **settings))
+    straight = go(method, run=straight_run)
+    run = Run.temporary(dataclasses.replace(BASE, **settings))
+    ends = _Guide.on_step_end
+    stops = iter([2, 5, 7])
+
+    def crash_at(step):
+        def on_step_end(self, args, state, control, **kwargs):
+            ends(self, args, state, control, **kwargs)
+            if state.global_step == step:
+                raise _Stop
+
+        return on_step_end
+
+    for stop in stops:
+        monkeypatch.setattr(_Guide, "on_step_end", crash_at(stop))
+        with pytest.raises(_Stop):
+            go(method, run=run)
+        torch.manual_seed(stop), random.seed(stop)  # what other code did in between must not matter
+    monkeypatch.setattr(_Guide, "on_step_end", ends)
+    resumed = go(method, run=run)
+    assert resumed.fingerprint() == straight.fingerprint()
+    keep = ("step", "loss", "grad_norm", "lr", "tokens")
+    assert [[e[k] for k in keep] for e in losses(run)] == [[e[k] for k in keep] for e in losses(straight_run)]
+
+
+def test_a_finished_training_is_not_taken_again():
+    run = Run.temporary(dataclasses.replace(BASE, checkpoint_every=2))
+    first = go(GradDiff(), run=run)
+    lines = len(losses(run))
+    assert go(GradDiff(), run=run).fingerprint() == first.fingerprint()
+    assert len(losses(run)) == lines
+
+
+def test_checkpoints_of_another_training_are_left_alone():
+    run = Run.temporary(dataclasses.replace(BASE, checkpoint_every=2))
+    go(GradDiff(), run=run)
+    assert go(GradAscent(), run=run).fingerprint() == go(GradAscent()).fingerprint()
+
+
+def test_a_signal_stops_at_a_step_with_a_checkpoint(monkeypatch):
+    run = Run.temporary(dataclasses.replace(BASE, epochs=4))
+    monkeypatch.setattr(Run, "stopping", property(lambda self: len(losses(self)) >= 3))
+
+    def check_stop(self):
+        if self.stopping:
+            raise Interrupted("stopped")
+
+    monkeypatch.setattr(Run, "check_stop", check_stop)
+    with pytest.raises(Interrupted):
+        go(NPO(), run=run)
+    assert len(losses(run)) == 3
+    monkeypatch.undo()
+    resumed = go(NPO(), run=run)
+    assert [e["step"] for e in losses(run)] == list(range(1, 9))
+    assert resumed.fingerprint() == go(NPO(), epochs=4).fingerprint()
+
+
+def test_resume_with_other_threads_is_refused(monkeypatch):
+    run = Run.temporary(dataclasses.replace(BASE, checkpoint_every=2))
+    go(GradDiff(), run=run)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    with pytest.raises(RunError, match="64"):
+        go(GradDiff(), run=run)
+
+
+def test_a_damaged_checkpoint_falls_back(monkeypatch):
+    run = Run.temporary(dataclasses.replace(BASE, checkpoint_every=2, epochs=4))
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Run, "check_stop", lambda self: (_ for _ in ()).throw(_Stop) if len(losses(self)) >= 7 else None
+        )
+        with pytest.raises(_Stop):
+            go(GradDiff(), run=run)
+    newest = max(run.dir.glob("checkpoints/*/step-*"), key=lambda p: int(p.name[5:]))
+    assert newest.name == "step-6"
+    file = newest / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    assert go(GradDiff(), run=run).fingerprint() == go(GradDiff(), epochs=4).fingerprint()
+    assert any("step-6 is damaged" in note and "step-4" in note for note in run.manifest.notes)
+
+
+def test_collapse_keeps_the_last_checkpoint():
+    run = Run.temporary(dataclasses.replace(BASE, lr=1e30, checkpoint_every=1, epochs=20))
+    with pytest.raises(CollapseError, match="not finite") as caught:
+        go(GradAscent(), run=run)
+    assert caught.value.exit_code == 6
+    for folder in run.dir.glob("checkpoints/*/step-*"):
+        from safetensors.torch import load_file
+
+        assert all(t.isfinite().all() for t in load_file(folder / "weights.safetensors").values())
+
+
+def test_no_pickle_in_a_checkpoint():
+    run = Run.temporary(dataclasses.replace(BASE, checkpoint_every=2))
+    with pytest.raises(_Stop), pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            Run, "check_stop", lambda self: (_ for _ in ()).throw(_Stop) if len(losses(self)) >= 3 else None
+        )
+        go(GradDiff(), run=run)
+    kinds = {path.suffix for path in run.dir.glob("checkpoints/**/*") if path.is_file()}
+    assert kinds == {".safetensors", ".json"}
+
+
+def test_seeds_and_rows_decide():
+    same = [go(GradDiff(), run=Run.temporary(BASE, seed=3)).fingerprint() for _ in range(2)]
+    assert same[0] == same[1] != go(GradDiff(), run=Run.temporary(BASE, seed=4)).fingerprint()
+
+
+def test_global_random_state_does_not_matter():
+    torch.manual_seed(1)
+    one = go(GradDiff()).fingerprint()
+    torch.manual_seed(2)
+    assert go(GradDiff()).fingerprint() == one
+
+
+def test_nothing_of_the_model_is_left_changed():
+    lm = knowing_lm()
+    after = go(GradDiff(), precision="bf16")
+    assert after.model.config.use_cache == lm.model.config.use_cache
+    assert after.attention == lm.attention
+    assert after.model.training == lm.model.training
+    assert all(p.grad is None for p in after.model.parameters())
+
+
+def test_missing_rows_are_named():
+    with pytest.raises(DataError, match="retain"):
+        go(GradDiff(), data=ForgetData(forget=facts().forget))
+    with pytest.raises(DataError, match="no forget rows"):
+        go(GradDiff(), data=ForgetData(retain=facts().retain))
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [({"learning_rate": 1.0}, "train.lr"), ({"lerning": 1.0}, "no such field"), ({"adam_beta1": "x"}, "train")],
+)
+def test_extra_is_checked(extra, message):
+    with pytest.raises(PlanError, match=message):
+        go(GradDiff(), extra=extra)
+
+
+def test_extra_reaches_the_optimiser():
+    assert go(GradDiff()).fingerprint() != go(GradDiff(), extra={"adam_beta1": 0.5}).fingerprint()
