@@ -87,13 +87,8 @@ def tiny_lm(family: str = "llama", seed: int = 0, template: Kind = "auto", **set
 
     name, shape = FAMILIES[family]
     tokenizer = tiny_tokenizer(family)
-    config = getattr(transformers, name)(
-        vocab_size=len(tokenizer),
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        **(shape | settings),
-    )
+    ids = {key: getattr(tokenizer, key) for key in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    config = getattr(transformers, name)(**({"vocab_size": len(tokenizer)} | ids | shape | settings))
     for dropout in ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"):
         if dropout in config.to_dict():
             setattr(config, dropout, 0.0)

@@ -140,6 +140,15 @@ def scale_adapter(lm: LM, factor: float) -> LM:
     return replace(lm, model=model)
 
 
+def scales(model: Any) -> dict[str, dict[str, float]]:
+    """What each adapted module multiplies B·A by: the one number of an adapter that its tensors do not show."""
+    if not adapted(model):
+        return {}
+    from peft.tuners.lora import LoraLayer
+
+    return {name: dict(module.scaling) for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+
+
 def load_adapter(network: Any, folder: Path, origin: str) -> Any:
     """`network` with the LoRA adapter in `folder` on it, trainable.
 

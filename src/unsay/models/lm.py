@@ -14,7 +14,7 @@ from ..config.plan import ModelSpec
 from ..data.template import Template
 from ..errors import ModelError
 from ..naming import digest
-from .adapters import adapted, attach, merged
+from .adapters import adapted, attach, merged, scales
 from .fingerprint import tensors_digest, tokenizer_digest
 from .folder import OLD_KEYS
 
@@ -100,7 +100,7 @@ class LM:
                 tokenizer_digest(self.tokenizer),
                 self.template.fingerprint(),
                 list(self.patches),
-                _adapter_settings(self.model),
+                scales(self.model),
             ]
         )
 
@@ -125,9 +125,3 @@ class LM:
             network.set_attn_implementation(name)
         except (ValueError, ImportError) as error:
             raise ModelError(f"{self.origin} has no {name} attention: {error}", "eager always works") from None
-
-
-def _adapter_settings(model: Any) -> list[str]:
-    if not adapted(model):
-        return []
-    return [json.dumps(c.to_dict(), sort_keys=True, default=str) for _, c in sorted(model.peft_config.items())]
