@@ -195,6 +195,17 @@ def hostile(folder):
     )
 
 
+def test_the_watch_sees_what_it_should(browser, tmp_path):
+    """A page that does everything wrong: otherwise the silence of the others would prove nothing."""
+    page = tmp_path / "report.html"
+    policy = "<meta http-equiv=Content-Security-Policy content=\"style-src 'none'\">"
+    page.write_text(f"{policy}<p style='color:red'><script>window.__x=1;throw Error('e')</script><img src={URL}/p.png>")
+    show(browser, page)
+    found = " ".join(happened(browser))
+    for word in ("a marker was executed", f"request {URL}/p.png", "csp style-src", "error Uncaught"):
+        assert word in found, (word, found)
+
+
 @pytest.fixture(scope="module")
 def hostile_report(tmp_path_factory):
     return write_report(hostile(tmp_path_factory.mktemp("hostile") / "run"))

@@ -12,6 +12,8 @@ from .text import interval, number, percent, sentence_list
 
 MARGIN = 0.1
 """Equivalence margin: this share of the distance between the before and the retrained model, fixed beforehand."""
+HEADROOM = 0.05
+"""Below this share of the larger of the two, that distance is too short to measure a share of it."""
 UTILITY = 0.9
 """Share of the before model's utility that has to be left."""
 BROKEN = 0.5
@@ -65,11 +67,9 @@ def _residue(run: RunFolder, metric: MetricInfo) -> Finding | None:
     if headroom is None:
         return Finding("open", f"No before model for {name}", f"{numbers}; what there was to forget is unknown.")
     numbers = f"{number(before.value)} before, {numbers}"
-    if not headroom.clear and (headroom.ci or abs(headroom.value) < 0.02):
-        text = (
-            f"{numbers}: before and retrained cannot be told apart, so this metric shows neither success nor failure."
-        )
-        return Finding("open", f"{name} has nothing to forget", text)
+    little = HEADROOM * max(abs(before.value or 0.0), abs(retrained.value or 0.0))
+    if abs(headroom.value) <= little or (headroom.ci and not headroom.clear):
+        return _without_headroom(metric, distance, retrained.value or 0.0, numbers)
     share = distance.over(headroom.value)
     left = f"{percent(share.value)} of the distance between before and retrained is left{_range(share)} ({numbers})."
     if abs(share.value) <= MARGIN:
@@ -87,6 +87,18 @@ def _residue(run: RunFolder, metric: MetricInfo) -> Finding | None:
     return Finding("open", f"Undecided by {name}", f"{left} But {wide}.", abs(share.value))
 
 
+def _without_headroom(metric: MetricInfo, distance: Gap, level: float, numbers: str) -> Finding | None:
+    """Before and retrained agree: nothing was to change here, so a clear change is harm (to what is related, say)."""
+    name = label(metric)
+    if distance.clear and abs(distance.value) > MARGIN * max(abs(level), 0.1):
+        text = f"{numbers}: the retrained model is where the before model was, this one is not{_range(distance)}."
+        return Finding("damage", f"Changed without need: {name}", text, abs(distance.value))
+    if not metric.split.startswith("forget"):
+        return None  # it stayed as it should; the table says so
+    text = f"{numbers}: before and retrained agree, so this metric shows neither success nor failure."
+    return Finding("open", f"{name} has nothing to forget", text)
+
+
 def _without_control(run: RunFolder, metric: MetricInfo) -> Finding:
     name = label(metric)
     after, before = run.score("after", metric.id), run.score("before", metric.id)
@@ -95,10 +107,11 @@ def _without_control(run: RunFolder, metric: MetricInfo) -> Finding:
         text = f"{number(after.value)} {interval(after.ci)} after, with no other model to compare with."
         return Finding("open", f"{name} alone says nothing", text)
     numbers = f"{number(before.value)} before, {number(after.value)} after"
-    # Without a control, the direction alone can be judged: what should fall and did not is a leak in any case.
-    if metric.wanted == "down" and (change.value >= 0 or (change.ci and not change.clear)):
+    # Without a control only this can be judged: what did not change, or should fall and rose, is a leak in any case.
+    unchanged = change.value == 0 or (change.ci is not None and not change.clear)
+    if unchanged or (metric.wanted == "down" and change.value > 0):
         return Finding(
-            "leak", f"No drop in {name} was shown", f"{numbers}: the change is within its interval or upward.", 1.0
+            "leak", f"No change in {name} was shown", f"{numbers}: the change is within its interval or upward.", 1.0
         )
     text = f"{numbers}. Without a retrained model nobody can say how far this should have gone."
     return Finding("open", f"{name} has no control", text)

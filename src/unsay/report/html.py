@@ -19,6 +19,8 @@ from .verdict import HEADING, judge
 
 _HERE = Path(__file__).parent
 _WORDS = {"leak": "leak", "damage": "damage", "open": "undecided", "near": "near", "good": "as hoped"}
+_SHOWN = 8
+"""Findings that are open to begin with; they come worst first."""
 _LONGEST = 4000
 """Characters of one text that go into the page; the rest stays in samples.jsonl."""
 _STRIP = (6.0, 112.0)
@@ -58,6 +60,7 @@ def _context(run: RunFolder) -> dict[str, Any]:
         "error": str(manifest.get("error") or ""),
         "verdict": judge(run),
         "words": _WORDS,
+        "shown": _SHOWN,
         "known": ("before", "after", "retrained"),
         "tags": run.tags,
         "headline": [_row(run, r) for r in headline(run)] if run.scores else [],

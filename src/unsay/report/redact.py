@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
+from unicodedata import combining, normalize
 from urllib.parse import quote, quote_plus
 
 from .folder import RunFolder, Sample
@@ -33,8 +34,7 @@ class Mask:
             bare = secret.strip()
             if len(bare.strip(" .,;:!?\"'")) < _SHORTEST or bare.strip(" .").lower() in _COMMON:
                 continue
-            dashed = re.sub(r"\s+", "-", bare)  # names used as ids or in paths
-            forms = {bare, bare.rstrip(".!?"), dashed, dashed.replace("-", "_")}
+            forms = {bare, bare.rstrip(".!?"), *_slugs(bare)}
             forms |= {json.dumps(bare)[1:-1], html.escape(bare), quote(bare), quote_plus(bare), repr(bare)[1:-1]}
             for form in forms:
                 first = _TOKEN.match(form)
@@ -64,6 +64,13 @@ class Mask:
         return best
 
 
+def _slugs(text: str) -> set[str]:
+    """The spellings that names take in ids and paths: ``zoë-quill``, ``zoe_quill``."""
+    plain = "".join(c for c in normalize("NFKD", text) if not combining(c))
+    dashed = {re.sub(r"[\W_]+", "-", t).strip("-") for t in (text, plain)} | {re.sub(r"\s+", "-", text)}
+    return dashed | {d.replace("-", "_") for d in dashed}
+
+
 def _inside_word(text: str, end: int) -> bool:
     around = text[end - 1 : end + 1]
     return len(around) == 2 and around.isascii() and all(c.isalnum() for c in around)
@@ -72,14 +79,16 @@ def _inside_word(text: str, end: int) -> bool:
 def redacted(run: RunFolder) -> RunFolder:
     """`run` without the texts of its forget rows.
 
-    Rows of a split called ``forget…``, and rows about the same entities, keep only id, split and scores. Wherever one
-    of those texts or entity names turns up elsewhere (another row's answer, a note, the plan), it is hidden too.
-    Paraphrases that a model made up itself cannot be recognised and stay.
+    Rows of a split called ``forget…``, and rows about the same entities, keep only id, split and scores (an id that
+    spells a name becomes a number). Wherever one of those texts or entity names turns up elsewhere (another row's
+    answer, a note, the plan), it is hidden too. Paraphrases that a model made up itself cannot be recognised and stay.
     """
     entities = {s.entity for s in run.samples if s.split.startswith("forget") and s.entity}
     hidden = [s for s in run.samples if _sensitive(s, entities)]
     mask = Mask({*entities, *_texts(hidden), *_file_texts(run)})
-    samples = tuple(_blank(s, mask) if _sensitive(s, entities) else _masked(s, mask) for s in run.samples)
+    samples = tuple(
+        _blank(s, mask, at) if _sensitive(s, entities) else _masked(s, mask) for at, s in enumerate(run.samples, 1)
+    )
     return replace(_masked(replace(run, samples=()), mask), samples=samples, dir=run.dir)
 
 
@@ -113,10 +122,10 @@ def _leaves(value: Any) -> set[str]:
     return set()
 
 
-def _blank(sample: Sample, mask: Mask) -> Sample:
+def _blank(sample: Sample, mask: Mask, at: int) -> Sample:
     return replace(
         sample,
-        id=mask(sample.id),
+        id=sample.id if mask(sample.id) == sample.id else f"row-{at}",
         entity=HIDDEN if sample.entity else "",
         prompt=HIDDEN,
         target=HIDDEN,

@@ -125,6 +125,14 @@ def test_forget_rows_keep_id_split_and_scores(folder):
     assert all(s.scores["probability@forget"]["after"] == 0.1 for s in rows)
 
 
+def test_ids_that_spell_names_become_numbers(folder):
+    lines = (folder / "samples.jsonl").read_text().splitlines()
+    lines[2] = lines[2].replace('"forget2"', '"zoe-o-brien-2.pet"')
+    (folder / "samples.jsonl").write_text("\n".join(lines))
+    ids = [s.id for s in redacted(read_run(folder)).samples]
+    assert ids[1:4] == ["forget1", "row-3", "forget3"]
+
+
 def test_rows_that_were_not_measured_are_secret_too(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["notes"] = ["cut: Unmeasured canary answer."]
@@ -137,6 +145,7 @@ def test_rows_that_were_not_measured_are_secret_too(folder):
     [
         (["Ann Lee"], "ann lee, Ann Leeds and Ann Lee's", "█, Ann Leeds and █'s"),
         (["Ann Lee"], "runs/ann-lee/x_ann_lee", "runs/█/x_ann_lee"),
+        (["Zoë Quill"], "zoe-quill.city.k1 zo\u00eb_quill", "█.city.k1 █"),
         (["Paris."], "Paris, France", "█, France"),
         (["yes", "No.", "true"], "yes No. true", "yes No. true"),
         (["日本の首都"], "これは日本の首都です", "これは█です"),

@@ -125,7 +125,7 @@ def test_without_a_control_the_grade_is_c_and_nothing_is_praised(verdict):
 
 def test_no_drop_without_control_is_a_leak(verdict):
     found = verdict({"probability@forget": {"after": 0.89}}, drop=("retrained",))
-    assert by_status(found, "leak")[0].title == "No drop in probability (forget) was shown"
+    assert by_status(found, "leak")[0].title == "No change in probability (forget) was shown"
 
 
 def test_only_one_model(verdict):
@@ -138,6 +138,18 @@ def test_nothing_to_forget_is_not_success(verdict):
     found = verdict({"probability@forget": {"before": 0.1, "after": 0.1, "retrained": 0.1}})
     assert any("nothing to forget" in f.title for f in by_status(found, "open"))
     assert not any("Forgotten as far" in f.title for f in found.findings)
+
+
+def test_harm_beside_the_forgotten_rows_is_damage(run_folder):
+    """The retrained model knows the related rows: before and retrained agree there, and after should as well."""
+    found = {}
+    for after in (0.5, 0.89):
+        scores = numbers({"truth-ratio@related": {"before": 0.9, "after": after, "retrained": 0.9}})
+        benchmark = bench("truth-ratio@forget")
+        benchmark["metrics"][0] |= {"id": "truth-ratio@related", "split": "related"}
+        found[after] = judge(read_run(run_folder(scores=scores, samples=[], attacks=[], benchmark=benchmark)))
+    assert [f.title for f in by_status(found[0.5], "damage")] == ["Changed without need: truth-ratio (related)"]
+    assert not found[0.89].findings
 
 
 def test_wide_intervals_are_near_not_equal(run_folder):
