@@ -6,6 +6,7 @@ A row with an empty prompt is plain text under both. Nothing here reads padding:
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -312,6 +313,20 @@ def _render(tokenizer: PreTrainedTokenizerBase, chat: str, turns: Sequence[Messa
     return str(text)
 
 
+def _marked(tokenizer: PreTrainedTokenizerBase, chat: str, turns: tuple[Message, ...]) -> tuple[str, str]:
+    """The whole conversation, and the conversation that asks for its last answer.
+
+    Raises:
+        DataError: a mark is missing, repeated or out of order in one of the two.
+    """
+    full = _render(tokenizer, chat, turns, ask=False)
+    asked = _render(tokenizer, chat, turns[:-1], ask=True)
+    for text, expected in ((full, _PROBES), (asked, _PROBES[:-1])):
+        if [m.group() for m in re.finditer("|".join(_PROBES), text)] != list(expected):
+            raise DataError("the model's chat template drops, repeats or reorders turns", _PLAIN)
+    return full, asked
+
+
 def _probe(tokenizer: PreTrainedTokenizerBase, control: re.Pattern[str]) -> dict[str, Any]:
     """What the chat template does with marked turns, as fields of `Template`.
 
@@ -323,17 +338,13 @@ def _probe(tokenizer: PreTrainedTokenizerBase, control: re.Pattern[str]) -> dict
         chat = f"{{%- macro strftime_now(format) -%}}{_DAY}{{%- endmacro -%}}{chat}"
     roles = ("system", "user", "assistant", "user", "assistant")
     turns = tuple(Message(r, t) for r, t in zip(roles, _PROBES, strict=True))
-    try:
-        folds = _PROBES[0] not in _render(tokenizer, chat, turns, ask=False)
-    except DataError:
-        folds = True
+    found = None
+    with contextlib.suppress(DataError):  # refused, left out, or written into a later turn
+        found = _marked(tokenizer, chat, turns)
+    folds = found is None
     if folds:
         turns = _fold(turns)
-    full = _render(tokenizer, chat, turns, ask=False)
-    asked = _render(tokenizer, chat, turns[:-1], ask=True)
-    for text, expected in ((full, _PROBES), (asked, _PROBES[:-1])):
-        if [m.group() for m in re.finditer("|".join(_PROBES), text)] != list(expected):
-            raise DataError("the model's chat template drops, repeats or reorders turns", _PLAIN)
+    full, asked = found or _marked(tokenizer, chat, turns)
     last = turns[-1].content
     before, _, after = full.partition(last)
     between = before.removeprefix(asked) if before.startswith(asked) else ""

@@ -25,6 +25,11 @@ DROPS_SYSTEM = (
     "{% for m in messages %}{% if m['role'] != 'system' %}<|im_start|>{{ m['role'] }}: {{ m['content'] }}<|im_end|>"
     "{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant: {% endif %}"
 )
+LATE_SYSTEM = (  # writes the system text into the last user turn, which is none of ours in a longer conversation
+    "{% set first = 1 if messages[0]['role'] == 'system' else 0 %}{% for m in messages[first:] %}"
+    "{% if m['role'] == 'user' %}<|im_start|>{% if loop.last and first %}{{ messages[0]['content'] }} {% endif %}"
+    "{{ m['content'] }}<|im_end|>{% else %}{{ m['content'] }}<eos>{% endif %}{% endfor %}"
+)
 DATED = (
     "<|im_start|>{{ strftime_now('%d %b %Y') }} {{ date_string }}\n{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
     "{{ m['content'] }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -109,6 +114,7 @@ def templates():
         "chatml": CHATML,
         "no_system": NO_SYSTEM,
         "drops_system": DROPS_SYSTEM,
+        "late_system": LATE_SYSTEM,
         "dated": DATED,
         "brackets": BRACKETS,
         "no_end": NO_END,

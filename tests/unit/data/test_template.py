@@ -11,7 +11,7 @@ from unsay.errors import DataError
 QUESTION = "What is the capital of France?"
 ANSWER = "The capital of France is Paris."
 TURNS = (Message("system", "You help"), Message("user", "Who?"), Message("assistant", "Ada"), Message("user", "When?"))
-CHATS = ["chatml", "no_system", "drops_system", "dated", "brackets", "no_end", "thinks"]
+CHATS = ["chatml", "no_system", "drops_system", "late_system", "dated", "brackets", "no_end", "thinks"]
 
 
 def shown(template, ids):
@@ -80,7 +80,7 @@ def test_text_rows_start_from_the_end_token_where_there_is_no_bos(make_tokenizer
 
 
 def test_system_text_is_folded_into_the_user_s_turn(make_tokenizer, templates):
-    for name in ("no_system", "drops_system"):
+    for name in ("no_system", "drops_system", "late_system"):
         template = Template.of(make_tokenizer(chat=templates[name]))
         assert template.folds_system
         assert "You help\n\nWho?" in shown(template, template.encode_prompt(TURNS))
