@@ -349,12 +349,12 @@ def _probe(tokenizer: PreTrainedTokenizerBase, control: re.Pattern[str]) -> dict
     before, _, after = full.partition(last)
     between = before.removeprefix(asked) if before.startswith(asked) else ""
     end = control.search(after)
-    spaced = (*turns[:-1], Message("assistant", f" {last} "))
+    spaced = (*turns[:-1], Message("assistant", f"\t{last}\t"))  # no template writes tabs of its own
     return {
         "chat": chat,
         "opens": "" if between.isspace() else between,
         "gap": between if between.isspace() else "",
         "tail": after[: end.end()] if end else "",
         "folds_system": folds,
-        "trims": f" {last} " not in _render(tokenizer, chat, spaced, ask=False),
+        "trims": f"\t{last}\t" not in _render(tokenizer, chat, spaced, ask=False),
     }

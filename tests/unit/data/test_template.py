@@ -109,8 +109,12 @@ def test_what_the_template_always_says_before_an_answer_is_prompt(make_tokenizer
 
 
 def test_answers_are_trimmed_where_the_template_trims(make_tokenizer, templates):
-    trims, keeps = (Template.of(make_tokenizer(chat=templates[n])) for n in ("no_system", "chatml"))
-    assert trims.encode("Who?", "  Ada ") == trims.encode("Who?", "Ada")
+    keeps = Template.of(make_tokenizer(chat=templates["chatml"]))
+    spaced = templates["brackets"].replace("' %} {{ m['content'] }} <eos>", "' %} {{ m['content'].strip() }} <eos>")
+    assert spaced != templates["brackets"]
+    for chat in (templates["no_system"], spaced):
+        trims = Template.of(make_tokenizer(chat=chat))
+        assert trims.encode("Who?", "  Ada ") == trims.encode("Who?", "Ada")
     assert shown(keeps, keeps.encode("Who?", "  Ada ").answer_ids) == "  Ada <|im_end|>"
 
 
