@@ -40,7 +40,7 @@ __all__ = ["check_method", "check_metric", "facts", "knowing_lm", "mean_nll", "t
 
 _TRAIN = Train(lr=1e-3, batch=4, micro_tokens=4096, max_steps=2, precision="fp32", checkpoint_every=0)
 _FORGETS = Train(
-    lr=2e-3, batch=8, micro_tokens=4096, epochs=4, precision="fp32", checkpoint_every=0, schedule="constant"
+    lr=3e-3, batch=8, micro_tokens=4096, epochs=8, precision="fp32", checkpoint_every=0, schedule="constant"
 )
 
 

@@ -27,7 +27,7 @@ def base_folder(tmp_path_factory):
 
 @pytest.mark.parametrize("name", registry.names("methods"))
 def test_contract(name, base_folder):
-    method = Retrain(base=str(base_folder)) if name == "retrain" else registry.load("methods", name)()
+    method = Retrain(start=str(base_folder)) if name == "retrain" else registry.load("methods", name)()
     check_method(method, forgets=name not in NOT_FORGETTING)
 
 

@@ -5,7 +5,7 @@ r"""Retraining: the gold standard. Train a model that never saw the forget rows 
 Paper    Cao, Yang (2015). Towards Making Systems Forget with Machine Unlearning. IEEE S&P, doi:10.1109/SP.2015.35;
          as the yardstick of unlearning, Bourtoule et al. (2021). Machine Unlearning. arXiv:1912.03817
 Limits   Costs a whole training, and needs the weights from before the data was learned.
-Differs  θ_base is the model given as `base`; started from a model that knows the forget rows, this would only be
+Differs  θ_base is the model given as `start`; started from a model that knows the forget rows, this would only be
          fine-tuning.
 """
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 class Retrain:
     """Fine-tune a model that never knew the forget rows on the retain rows."""
 
-    base: str = ""
+    start: str = ""
     """Folder, hub id or alias of the weights from before the data was learned."""
 
     def unlearn(self, lm: LM, data: ForgetData, run: Run) -> LM:
-        """Train `base` on the retain rows; `lm` gives the template and is not touched.
+        """Train `start` on the retain rows; `lm` gives the template and is not touched.
 
         Raises:
-            MethodError: no `base`.
+            MethodError: no `start`.
             ModelError: it cannot be loaded.
         """
-        if not self.base:
+        if not self.start:
             raise MethodError(
-                "retrain needs the model from before the data was learned", "method.base=FOLDER_OR_HUB_ID"
+                "retrain needs the model from before the data was learned", "method.start=FOLDER_OR_HUB_ID"
             )
         from ..config.plan import ModelSpec
         from ..models.lm import LM
 
-        base = LM.load(ModelSpec(path=self.base, template=lm.template.kind))
+        base = LM.load(ModelSpec(path=self.start, template=lm.template.kind))
         return FineTune(on="retain").unlearn(base, data, run)
