@@ -18,7 +18,7 @@ class Ask(NamedTuple):
 
 
 def prompts_of(row: Example, kind: str) -> tuple[Prompt, ...]:
-    """The prompts of `row` under `kind`: ``prompt`` itself, or every text of an alternative such as paraphrased_question.
+    """The prompts of `row` under `kind`: ``prompt`` itself, or each text of an alternative (paraphrased_question).
 
     In a conversation the alternative replaces the last user turn.
     """

@@ -1,28 +1,27 @@
 """Teacher-forced statistics of answer tokens: one forward per distinct text, whatever number of metrics reads it.
 
 All answers to one prompt are scored in one forward over their token tree (`tree.py`); trees of similar size share a
-batch; the head runs on the positions that predict an answer token, and the vocabulary is reduced there (`vocabulary.py`).
+batch; the head runs on the positions that predict an answer token, and reduces the vocabulary there (`vocabulary.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.batch import groups
 from ..data.template import Encoded
 from ..errors import DataError
 from ..metrics.have import AnswerStats
-from ..models.layers import backbone, head_is_plain, logits_of
 from ..models.lm import LM
 from .texts import Ask
 from .tree import Tree, grow
 from .vocabulary import Positions, vocabulary_stats
-from .working import resolve_precision, working
+from .working import Working, resolve_precision, working
 
 VERSION = 1
 """Part of every store key; raise it when the same model and texts would come out as other numbers."""
@@ -45,6 +44,7 @@ class Sweep:
     Args:
         lm: Whose tokenizer and template encode the texts. Its model is not touched before `run`.
         asks: What to score; repeats are scored once.
+        skip: Those of them that have been scored before.
         max_length: Tokens of prompt + answer; a longer answer is scored up to there and listed in `cut`.
         micro_tokens: Tokens (padding included) of one forward; the memory knob.
 
@@ -57,20 +57,27 @@ class Sweep:
     """
 
     def __init__(
-        self, lm: LM, asks: Sequence[Ask], *, max_length: int = 1024, micro_tokens: int = MICRO_TOKENS
+        self,
+        lm: LM,
+        asks: Sequence[Ask],
+        *,
+        skip: Collection[Ask] = (),
+        max_length: int = 1024,
+        micro_tokens: int = MICRO_TOKENS,
     ) -> None:
         self._lm = lm
         self._micro_tokens = micro_tokens
-        self._asks = list(dict.fromkeys(asks))
-        whole = lm.template.encode_many(self._asks)
+        every = list(dict.fromkeys(asks))
+        whole = lm.template.encode_many(every)
         full = sum(e.answer_start >= max_length for e in whole)
         if full:
             raise DataError(
                 f"{full} of {len(whole)} prompts leave no room for an answer in {max_length} tokens",
                 "shorten the prompts or raise data.max_length",
             )
-        self._rows = [e.cut(max_length) for e in whole]
-        self.cut = tuple(a for a, e in zip(self._asks, whole, strict=True) if len(e) > max_length)
+        self.cut = frozenset(a for a, e in zip(every, whole, strict=True) if len(e) > max_length)
+        left = [(a, e.cut(max_length)) for a, e in zip(every, whole, strict=True) if a not in skip]
+        self._asks, self._rows = [a for a, _ in left], [e for _, e in left]
         self._trees = _trees(self._rows, micro_tokens)
         self.tokens = sum(map(len, self._trees))
 
@@ -91,7 +98,7 @@ class Sweep:
                 for group in groups([len(t) for t in alike], self._micro_tokens):
                     yield self._score(model, [alike[i] for i in group], chain)
 
-    def _score(self, model: nn.Module, trees: list[Tree], chain: bool) -> Scored:
+    def _score(self, model: Working, trees: list[Tree], chain: bool) -> Scored:
         pad, device = self._lm.template.pad_id, self._lm.device
         hidden = _hidden(model, trees, pad, device, chain)
         width = hidden.shape[1]
@@ -102,7 +109,7 @@ class Sweep:
         order = np.argsort(rows, kind="stable")
         found = vocabulary_stats(
             hidden.flatten(0, 1)[torch.from_numpy(positions).to(device)],
-            lambda part: logits_of(model, part),
+            model.logits,
             torch.from_numpy(rows[order]).to(device),
             torch.from_numpy(targets[order]).to(device),
         )
@@ -146,7 +153,7 @@ def _trees(rows: Sequence[Encoded], limit: int) -> list[Tree]:
     return [tree for same in by_prompt.values() for tree in grow(same, limit)]
 
 
-def _hidden(model: nn.Module, trees: Sequence[Tree], pad: int, device: torch.device, chain: bool) -> Tensor:
+def _hidden(model: Working, trees: Sequence[Tree], pad: int, device: torch.device, chain: bool) -> Tensor:
     """[B, T, D] last hidden states of a batch of trees."""
     width = max(map(len, trees))
     ids = np.full((len(trees), width), pad, np.int64)
@@ -159,32 +166,31 @@ def _hidden(model: nn.Module, trees: Sequence[Tree], pad: int, device: torch.dev
         for b, tree in enumerate(trees):
             positions[b, : len(tree)] = tree.depths
             sees[b, : len(tree), : len(tree)] = tree.ancestors()
-        dtype = next(model.parameters()).dtype
+        dtype = model.dtype
         hides = torch.from_numpy(~sees).to(device)[:, None]
         given["attention_mask"] = torch.zeros(hides.shape, dtype=dtype, device=device).masked_fill_(
             hides, torch.finfo(dtype).min
         )
         given["position_ids"] = torch.from_numpy(positions).to(device)
-    states: Tensor = backbone(model)(**given, use_cache=False).last_hidden_state
-    return states
+    return model.states(**given, use_cache=False)
 
 
-def _takes_trees(model: nn.Module, trees: Sequence[Tree]) -> bool:
+def _takes_trees(model: Working, trees: Sequence[Tree]) -> bool:
     """Whether hidden states in a tree are those of the plain sequences.
 
-    Not so for recurrent layers, for attention kernels without free masks, and beyond a sliding window. Settled by trying
-    it on a small tree, since a config says too little.
+    Not so for recurrent layers, for attention kernels without free masks, and beyond a sliding window. Tried on a small
+    tree, since a config says too little.
     """
     window = _window(model)
     if all(t.chain for t in trees) or (window and max(t.longest for t in trees) > window):
         return False
-    vocabulary = model.get_input_embeddings().num_embeddings
-    ids = [i % vocabulary for i in (5, 6, 7, 8, 9, 11)]
-    other = [*ids[:3], *(i % vocabulary for i in (12, 10, 7))]
+    embedding = model.model.get_input_embeddings().weight
+    ids = [i % len(embedding) for i in (5, 6, 7, 8, 9, 11)]
+    other = [*ids[:3], *(i % len(embedding) for i in (12, 10, 7))]
     (tree,) = grow([(0, ids, 3), (1, other, 3)], 100)
     if tree.chain:
         return False
-    device = model.get_input_embeddings().weight.device
+    device = embedding.device
     together = _hidden(model, [tree], 0, device, False)[0]
     for index, sequence in enumerate((ids, other)):
         (alone,) = grow([(0, sequence, 3)], 100)
@@ -195,8 +201,8 @@ def _takes_trees(model: nn.Module, trees: Sequence[Tree]) -> bool:
     return True
 
 
-def _window(model: nn.Module) -> int:
+def _window(model: Working) -> int:
     """Tokens within sight of attention where that is limited, else 0."""
-    config = model.config.get_text_config().to_dict()
+    config = model.model.config.get_text_config().to_dict()
     limits = [config.get(name) for name in ("sliding_window", "attention_chunk_size")]
     return min((int(x) for x in limits if x), default=0)

@@ -77,8 +77,8 @@ def grow(sequences: Sequence[tuple[int, Sequence[int], int]], limit: int) -> lis
 
     def harvest() -> None:
         if leaves:
-            arrays = (np.array(x, np.int64) for x in (tokens, parents, depths))
-            trees.append(Tree(*arrays, tuple(leaves)))
+            token, parent, depth = (np.array(x, np.int64) for x in (tokens, parents, depths))
+            trees.append(Tree(token, parent, depth, tuple(leaves)))
         for part in (tokens, parents, depths, children, leaves):
             part.clear()
 

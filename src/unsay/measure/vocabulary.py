@@ -24,13 +24,15 @@ class Positions(NamedTuple):
     logp: Tensor
     """[Q] log-probability of the token, nats."""
     rank: Tensor
-    """[Q] tokens strictly more likely than it, int32."""
+    """[Q] tokens more likely than it, int32. Equal logits, frequent in bf16, count at the top only: 0 means that argmax
+    (the first of equals) is the token, so that a model without preferences does not pass for one that knows."""
     mean: Tensor
     """[A] Σ p log p, nats (Min-K%++ μ)."""
     std: Tensor
     """[A] √(Σ p (log p − μ)²) (Min-K%++ σ)."""
 
 
+@torch.inference_mode()
 def vocabulary_stats(hidden: Tensor, logits_of: Callable[[Tensor], Tensor], rows: Tensor, tokens: Tensor) -> Positions:
     """Statistics of softmax(logits_of(hidden)), computed in fp32 from logits of any type.
 
@@ -74,6 +76,9 @@ def _block(x: Tensor, rows: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Ten
     each = x if len(rows) == len(x) and torch.equal(rows, torch.arange(len(x), device=x.device)) else x[rows]
     # Comparing into a float buffer is six times faster on CPUs than summing booleans; counts are exact below 2²⁴.
     rank = torch.gt(each, gold[:, None], out=torch.empty_like(each)).sum(-1).int()
+    tied = (rank == 0) & (torch.ge(each, 0, out=torch.empty_like(each)).sum(-1) > 1)
+    if tied.any():
+        rank[tied] = (each[tied].argmax(-1) != tokens[tied]).int()
     # Moments of x, then moved by −log_total: both sums are over small numbers where p is large.
     p_x = p * x
     first = p_x.sum(-1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import PlanError
 from ..models.adapters import merged
+from ..models.layers import backbone, head_is_plain, logits_of
 from ..models.lm import LM
 
 Precision = Literal["fp32", "bf16"]
@@ -20,7 +21,7 @@ Precision = Literal["fp32", "bf16"]
 def resolve_precision(wanted: str, device: torch.device | str = "cpu") -> Precision:
     """`wanted`, or for ``auto`` bf16 where the device has instructions for it.
 
-    Asked of the hardware rather than timed: the answer names stored measurements, and a busy machine must not change it.
+    Asked of the hardware rather than timed: the answer names stored measurements, so a busy machine must not change it.
 
     Raises:
         PlanError: `wanted` is not auto, fp32 or bf16.
@@ -40,9 +41,38 @@ def resolve_precision(wanted: str, device: torch.device | str = "cpu") -> Precis
     return "fp32"
 
 
+class Working:
+    """A model under measurement.
+
+    Args:
+        model: In evaluation mode, in the precision wanted.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.plain = head_is_plain(model)
+        """Whether the head can run on chosen positions; otherwise every position gets its logits."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(self.model.parameters()).dtype
+
+    @torch.inference_mode()
+    def states(self, **inputs: Any) -> Tensor:
+        """[B, T, D] what `logits` reads at each position: last hidden states (the logits themselves if not `plain`)."""
+        found: Tensor = backbone(self.model)(**inputs).last_hidden_state if self.plain else self.model(**inputs).logits
+        return found
+
+    @torch.inference_mode()
+    def logits(self, states: Tensor) -> Tensor:
+        """[A, V] logits at chosen positions [A, D]."""
+        return logits_of(self.model, states) if self.plain else states
+
+
 @contextlib.contextmanager
-def working(lm: LM, precision: Precision) -> Iterator[nn.Module]:
-    """`lm`'s model ready for inference: evaluation mode, adapter merged, weights in `precision`; `lm` is left as it was.
+def working(lm: LM, precision: Precision) -> Iterator[Working]:
+    """`lm`'s model ready for inference: evaluation mode, adapter merged, weights in `precision`. `lm` stays as it was.
 
     bf16 is a copy of half the size; buffers (rotary frequencies and the like) keep their type, as in a model that was
     loaded in bf16. fp32 is the model itself unless an adapter has to be merged or its weights are of another type.
@@ -54,13 +84,12 @@ def working(lm: LM, precision: Precision) -> Iterator[nn.Module]:
     was_training = model.training
     model.eval()
     try:
-        with torch.inference_mode():
-            yield model
+        yield Working(model)
     finally:
         model.train(was_training)
 
 
-def _converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+def _converted(model: Any, dtype: torch.dtype) -> Any:
     # Seeding the memo makes deepcopy take the converted weights: no second full-precision copy, ties stay tied.
     memo: dict[int, object] = {
         id(p): nn.Parameter(p.detach().to(dtype), requires_grad=False)

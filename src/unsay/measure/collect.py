@@ -1,0 +1,171 @@
+"""The misses of one model: one sweep over the distinct texts of all needs, kept as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..data.example import Prompt
+from ..metrics.have import AnswerStats, Texts, Tokens
+from ..metrics.needs import Generations, Need, TokenStats
+from ..models.lm import LM
+from ..naming import digest
+from ..runs.run import Run
+from ..runs.store import Store
+from . import cache
+from .generations import Greedy, first
+from .texts import Ask
+from .token_stats import Sweep
+from .working import Precision
+
+_KEEP_SECONDS = 30.0
+"""At most so much measuring is lost to a kill."""
+
+
+class Collector:
+    """Measures what the store lacks and puts it there.
+
+    Args:
+        store: Where to.
+        run: Whose progress, notes and signals to use; None shows nothing and is not stopped.
+        max_length: Tokens of prompt + answer.
+        micro_tokens: Tokens of one forward.
+    """
+
+    def __init__(self, store: Store, run: Run | None, max_length: int, micro_tokens: int) -> None:
+        self._store = store
+        self._run = run
+        self._max_length = max_length
+        self._micro_tokens = micro_tokens
+
+    def collect(
+        self,
+        tag: str,
+        lm: LM,
+        precision: Precision,
+        asked: Mapping[Need, Mapping[str, Sequence[Any]]],
+        keys: Mapping[Need, str],
+    ) -> tuple[dict[Need, Tokens | Texts], int]:
+        """Answers to the needs in `asked`, and how many tokens went through the model for them.
+
+        Args:
+            tag: For the progress bars.
+            lm: The model.
+            precision: Of its weights.
+            asked: Texts by example id, by need.
+            keys: Where the store keeps the answers to each need.
+
+        Raises:
+            DataError: a text cannot be encoded.
+            Interrupted: a signal asked the run to stop; what was measured is kept.
+        """
+        scored = {n: texts for n, texts in asked.items() if isinstance(n, TokenStats)}
+        written = {n: texts for n, texts in asked.items() if isinstance(n, Generations)}
+        # Both are planned before either runs: bad texts show at once.
+        scoring = self._scoring(lm, scored, digest(["partial", *(keys[n] for n in scored)])) if scored else None
+        writing = self._writing(lm, written, digest(["partial", *(keys[n] for n in written)])) if written else None
+        answers: dict[Need, Tokens | Texts] = {}
+        tokens = 0
+        if scoring:
+            tokens += self._run_all(f"score {tag}", "tokens", scoring, precision)
+            stats = scoring.done
+            for need, texts in scored.items():
+                found = {row: tuple(stats[ask] for ask in asks) for row, asks in texts.items()}
+                cut = sum(ask in scoring.sweep.cut for asks in texts.values() for ask in asks)
+                cache.put_tokens(self._store, keys[need], found, cut)
+                self.note_cut(need, cut)
+                answers[need] = found
+        if writing:
+            tokens += self._run_all(f"ask {tag}", "answers", writing, precision)
+            ids = writing.done
+            for asking, prompts in written.items():
+                limit = asking.max_new_tokens
+                kept = {row: tuple(first(lm, ids[p], limit) for p in ps) for row, ps in prompts.items()}
+                cache.put_texts(self._store, keys[asking], kept)
+                answers[asking] = kept
+        return answers, tokens
+
+    def note_cut(self, need: Need, cut: int) -> None:
+        """Say that answers were longer than the limit."""
+        if cut and self._run:
+            what = need.answer if isinstance(need, TokenStats) else "answer"
+            self._run.note(
+                f"{cut} texts of {need.split} ({what}) exceed {self._max_length} tokens and were scored up to there"
+            )
+
+    def _scoring(self, lm: LM, needs: Mapping[TokenStats, Mapping[str, Sequence[Ask]]], key: str) -> _Scoring:
+        asks = list(dict.fromkeys(ask for texts in needs.values() for row in texts.values() for ask in row))
+        done = cache.get_partial_tokens(self._store, key, asks)
+        sweep = Sweep(lm, asks, skip=done, max_length=self._max_length, micro_tokens=self._micro_tokens)
+        return _Scoring(sweep, done, lambda: cache.put_partial_tokens(self._store, key, done))
+
+    def _writing(self, lm: LM, needs: Mapping[Generations, Mapping[str, Sequence[Prompt]]], key: str) -> _Writing:
+        limits: dict[Prompt, int] = {}
+        for need, texts in needs.items():
+            for prompt in (p for row in texts.values() for p in row):
+                limits[prompt] = max(limits.get(prompt, 0), need.max_new_tokens)
+        done = cache.get_partial_ids(self._store, key, list(limits))
+        left = {p: limit for p, limit in limits.items() if p not in done}
+        greedy = Greedy(lm, left, max_length=self._max_length)
+        return _Writing(greedy, done, lambda: cache.put_partial_ids(self._store, key, done))
+
+    def _run_all(self, label: str, unit: str, work: _Scoring | _Writing, precision: Precision) -> int:
+        """Run to the end, keeping what is done now and then, and when something stops it. Returns tokens."""
+        tokens, kept = 0, time.monotonic()
+        bar = self._run.progress(label, work.total, unit) if self._run else contextlib.nullcontext()
+        with bar as task:
+            try:
+                for spent, advance in work.steps(precision):
+                    tokens += spent
+                    if task:
+                        task.advance(advance)
+                    if self._run:
+                        self._run.check_stop()
+                    if time.monotonic() - kept > _KEEP_SECONDS:
+                        work.keep()
+                        kept = time.monotonic()
+            except BaseException:
+                work.keep()
+                raise
+        return tokens
+
+
+@dataclass
+class _Scoring:
+    """A sweep of token statistics in progress."""
+
+    sweep: Sweep
+    done: dict[Ask, AnswerStats]
+    keep: Callable[[], None]
+
+    @property
+    def total(self) -> int:
+        return self.sweep.tokens
+
+    def steps(self, precision: Precision) -> Iterator[tuple[int, int]]:
+        """Tokens spent and progress made, batch by batch."""
+        for batch in self.sweep.run(precision):
+            self.done |= batch.stats
+            yield batch.tokens, batch.tokens
+
+
+@dataclass
+class _Writing:
+    """Greedy answers in progress."""
+
+    greedy: Greedy
+    done: dict[Prompt, tuple[int, ...]]
+    keep: Callable[[], None]
+
+    @property
+    def total(self) -> int:
+        return self.greedy.prompts
+
+    def steps(self, precision: Precision) -> Iterator[tuple[int, int]]:
+        """Tokens spent and progress made, token by token."""
+        for step in self.greedy.run(precision):
+            self.done |= step.ids
+            yield step.tokens, len(step.ids)

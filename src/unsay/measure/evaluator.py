@@ -1,0 +1,176 @@
+"""Metrics declare what they need; each model answers every need once; scores are computed from the answers.
+
+What was measured before, by any run, is read from the store: a model that has nothing new to answer is not even loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..data.example import Example
+from ..errors import PlanError
+from ..metrics.have import Measurements, Texts, Tokens
+from ..metrics.needs import Generations, Need, TokenStats
+from ..metrics.score import Metric, Score, metric_id
+from ..models.lm import LM
+from ..runs.run import Run
+from ..runs.store import Store
+from . import cache
+from .collect import Collector
+from .samples import sample_rows
+from .texts import asked_of, asks_of, questions_of
+from .token_stats import MICRO_TOKENS
+from .working import resolve_precision
+
+_ABSENT = {
+    "retrained": "needs a retrained reference: give retrained=PATH or teach.retrained=true",
+    "before": "needs the model before unlearning, and it was not measured",
+}
+
+
+@dataclass
+class _Subject:
+    """One measured model."""
+
+    splits: Mapping[str, Sequence[Example]]
+    answers: dict[Need, Tokens | Texts] = field(default_factory=dict)
+    tokens: int = 0
+
+
+class Evaluator:
+    """Measures models on splits and scores them.
+
+    Args:
+        splits: Rows by split.
+        metrics: What is computed on them; their needs decide what is measured.
+        store: Where measurements are kept and looked up.
+        run: Whose progress, notes and signals to use; None shows nothing and is not stopped.
+        max_length: Tokens of prompt + answer; a longer answer is scored up to there, which is noted.
+        precision: auto, fp32 or bf16 weights.
+        micro_tokens: Tokens (padding included) of one forward; the memory knob.
+
+    Raises:
+        PlanError: two different metrics have the same id.
+    """
+
+    def __init__(
+        self,
+        splits: Mapping[str, Sequence[Example]],
+        metrics: Sequence[Metric],
+        *,
+        store: Store,
+        run: Run | None = None,
+        max_length: int = 1024,
+        precision: str = "auto",
+        micro_tokens: int = MICRO_TOKENS,
+    ) -> None:
+        self._splits = dict(splits)
+        self._metrics: dict[str, Metric] = {}
+        for metric in metrics:
+            if self._metrics.setdefault(metric_id(metric), metric) != metric:
+                raise PlanError(f"two metrics are called {metric_id(metric)}", "give one of them a label")
+        self._store = store
+        self._run = run
+        self._max_length = max_length
+        self._precision = precision
+        self._collector = Collector(store, run, max_length, micro_tokens)
+        self._subjects: dict[str, _Subject] = {}
+        self._scores: dict[str, dict[str, Score]] = {}
+
+    def measure(
+        self,
+        tag: str,
+        lm: LM | None = None,
+        *,
+        fingerprint: str = "",
+        load: Callable[[], LM] | None = None,
+        splits: Mapping[str, Sequence[Example]] | None = None,
+    ) -> None:
+        """Answer every need that addresses this model. An interrupted call goes on where it stopped when repeated.
+
+        Args:
+            tag: Its role: before, after, retrained, …
+            lm: The model; or give `fingerprint` and `load`.
+            fingerprint: `LM.fingerprint()` of what `load` returns.
+            load: Called only if the store lacks something.
+            splits: Rows that replace the evaluator's for this model alone (an attack's changed questions).
+
+        Raises:
+            PlanError: neither a model, nor a fingerprint with `load`.
+            DataError: a text cannot be encoded.
+            Interrupted: a signal asked the run to stop; what was measured is kept.
+        """
+        if lm is not None:
+            fingerprint, load = fingerprint or lm.fingerprint(), lambda: lm
+        if load is None or not fingerprint:
+            raise PlanError("measure() got nothing to measure", "give lm, or fingerprint= and load=")
+        subject = _Subject(self._splits | dict(splits or {}))
+        asked = {need: self._asked(need, subject) for need in self._needs(tag)}
+        subject.answers = {need: {} for need, texts in asked.items() if not texts}
+        asked = {need: texts for need, texts in asked.items() if texts}
+        # Models are loaded to the CPU unless they are handed over.
+        precision = resolve_precision(self._precision, lm.device if lm else "cpu")
+        keys = {n: cache.need_key(n, texts, fingerprint, precision, self._max_length) for n, texts in asked.items()}
+        missing = {}
+        for need, key in keys.items():
+            kept = self._kept(need, key)
+            if kept is None:
+                missing[need] = asked[need]
+            else:
+                subject.answers[need] = kept
+        if missing:
+            answers, subject.tokens = self._collector.collect(tag, load(), precision, missing, keys)
+            subject.answers |= answers
+        self._subjects[tag] = subject
+        self._scores.clear()
+
+    def tokens(self, tag: str) -> int:
+        """Tokens that went through the model for this tag, generated ones included; 0 when the store had everything."""
+        return self._subjects[tag].tokens
+
+    def scores(self) -> dict[str, dict[str, Score]]:
+        """Tag → metric id → score, for every measured model."""
+        for tag in self._subjects:
+            if tag not in self._scores:
+                have = self._measurements(tag)
+                self._scores[tag] = {name: metric.score(have) for name, metric in self._metrics.items()}
+        return dict(self._scores)
+
+    def samples(self) -> list[dict[str, Any]]:
+        """One row per example and split, for samples.jsonl: the models' answers side by side, per-example scores."""
+        tags = [tag for tag, subject in self._subjects.items() if subject.splits == self._splits]
+        answers = {tag: self._subjects[tag].answers for tag in tags}
+        scores = self.scores()
+        return sample_rows(self._splits, self._metrics, answers, {tag: scores[tag] for tag in tags})
+
+    def _needs(self, tag: str) -> list[Need]:
+        """What `tag` is asked, by all metrics, each once."""
+        needs = (need for metric in self._metrics.values() for need in metric.needs)
+        return list(dict.fromkeys(asked_of(need) for need in needs if need.model in ("subject", tag)))
+
+    def _asked(self, need: Need, subject: _Subject) -> Mapping[str, Sequence[Any]]:
+        rows = subject.splits.get(need.split, ())
+        return asks_of(need, rows) if isinstance(need, TokenStats) else questions_of(need, rows)
+
+    def _kept(self, need: Need, key: str) -> Tokens | Texts | None:
+        if isinstance(need, Generations):
+            return cache.get_texts(self._store, key)
+        found = cache.get_tokens(self._store, key)
+        if found is None:
+            return None
+        self._collector.note_cut(need, found[1])
+        return found[0]
+
+    def _measurements(self, tag: str) -> Measurements:
+        subject = self._subjects[tag]
+        answers: dict[Need, Tokens | Texts] = {}
+        missing: dict[Need, str] = {}
+        for need in (need for metric in self._metrics.values() for need in metric.needs):
+            source = subject if need.model == "subject" else self._subjects.get(need.model)
+            if source is None:
+                missing[need] = _ABSENT.get(need.model, f"needs the model {need.model!r}, and it was not measured")
+            else:
+                answers[need] = source.answers[asked_of(need)]
+        return Measurements(subject.splits, answers, missing)
