@@ -177,7 +177,7 @@ def _figure(height: float) -> tuple[Figure, Axes]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    with rc_context({"font.size": 10, "text.parse_math": False, "axes.linewidth": 0.8}):
+    with rc_context({"font.size": 10, "axes.linewidth": 0.8}):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
@@ -227,7 +227,7 @@ def _svg(figure: Figure, name: str, description: str) -> str:
     for words in figure.findobj(Text):
         words.set_parse_math(False)  # type: ignore[attr-defined]  # a dollar sign in a name is a dollar sign
     buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(
             buffer,
             format="svg",

@@ -176,8 +176,9 @@ def test_scores_of_rows_go_by_their_own_split(run_folder):
 
 
 def test_a_dollar_sign_in_a_name_is_no_formula(run_folder):
-    from_events = [{"t": 1, "stage": "$\\frac{1}", "step": 1, "loss": 1.0}]
-    assert "$\\frac{1}" in report(run_folder(events=from_events))
+    curve = json.loads((run_folder() / "attacks.json").read_text())[0] | {"axis": "$\\frac{1}{ $ per step"}
+    text = report(run_folder(attacks=[curve]))
+    assert "$\\frac{1}{ $ per step</text>" in text
 
 
 def test_markdown_shows_texts_and_runs_none(run_folder):
