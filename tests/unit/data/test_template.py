@@ -63,6 +63,14 @@ def test_plain_text_is_prompt_space_answer(make_tokenizer):
     assert shown(template, spaced.answer_ids) == " Ada<eos>"
 
 
+@pytest.mark.parametrize("kind", ["bytes", "pieces"])
+@pytest.mark.parametrize("bos", [False, True])
+def test_plain_ids_are_those_of_the_whole_text(make_tokenizer, kind, bos):
+    tokenizer = make_tokenizer(kind, bos=bos)
+    whole = tokenizer(f"{QUESTION} {ANSWER}")["input_ids"]
+    assert Template.of(tokenizer, "plain").encode(QUESTION, ANSWER).input_ids == [*whole, tokenizer.eos_token_id]
+
+
 def test_bos_stands_before_plain_text_once(make_tokenizer, templates):
     tokenizer = make_tokenizer(bos=True, chat=templates["no_system"])
     for kind, prompt in [("plain", QUESTION), ("plain", ""), ("chat", QUESTION), ("chat", "")]:
@@ -106,6 +114,13 @@ def test_what_the_template_always_says_before_an_answer_is_prompt(make_tokenizer
         done = template.encode("Who?", "Ada")
         assert shown(template, done.input_ids[: done.answer_start]).endswith("assistant\n<think>\n\n</think>\n\n")
         assert shown(template, done.answer_ids) == "Ada<|im_end|>"
+
+
+def test_thinking_is_off(make_tokenizer, templates):
+    opens = "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}"
+    chat = templates["chatml"].replace("assistant\n{% endif %}", "assistant\n" + opens + "{% endif %}")
+    template = Template.of(make_tokenizer(chat=chat))
+    assert shown(template, template.encode_prompt("Who?")).endswith("<|im_start|>assistant\n")
 
 
 def test_answers_are_trimmed_where_the_template_trims(make_tokenizer, templates):
