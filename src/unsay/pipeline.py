@@ -140,7 +140,10 @@ def evaluate(target: str, changes: Iterable[str] = (), *, reporter: Reporter | N
     folder = Path(target).expanduser()
     finished = Run.open(folder) if (folder / "manifest.json").is_file() else None
     document = encode(finished.plan) if finished else {"model": {"path": target}}
-    document = overrides.apply(document, overrides.parse(changes))
+    words = overrides.parse(changes)
+    if finished and "benchmark" in words:
+        document.pop("data")  # the run's own rows are another benchmark's business
+    document = overrides.apply(document, words)
     if not finished and "benchmark" not in document and "data" not in document:
         raise PlanError("nothing to measure on", "give --benchmark NAME, or forget=FILE.jsonl")
     plan = decode(document)
@@ -195,7 +198,12 @@ def prepare(plan: Plan) -> Work:
             raise PlanError(f"both benchmark={name} and forget= say what to forget", "drop one of them")
         benchmark = plan.benchmark
         data = benchmark.data()
-    base = LM.load(plan.model)
+    for train in (plan.train, *([plan.teach.train] if plan.teach else [])):
+        if train.extra:
+            from .training.arguments import training_arguments
+
+            training_arguments(train, steps=1, seed=plan.seed, folder=Path(), cpu=True)
+    base = LM.load(dataclasses.replace(plan.model, adapter=None))
     notes = notes + check_all(data, base.template, plan.data.max_length, plan.data.truncate)
     return Work(base, benchmark, data, notes)
 

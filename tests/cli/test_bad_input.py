@@ -14,10 +14,10 @@ def files() -> list[Path]:
     [
         ('{"question": "a?", "answer": ""}', "empty"),
         ('{"question": "a?", "answer": "b"}\n{"question": "c?"', ":2"),
-        ('{"question": "a?", "answer": "b"}\n{"question": "a?", "answer": "b"}', "duplicate"),
+        ('{"question": "a?", "answer": "b"}\n{"question": "a?", "answer": "b"}', "says the same as"),
         ('{"question": "What is Bob\'s dog called?", "answer": "His dog is Rex."}', "retain"),
         ('{"q": "a?", "a": "b"}', "question"),
-        ("", "no rows"),
+        ("", "the file is empty"),
         ('{"question": "a?", "answer": 7}', "number"),
         ('{"question": "a?", "answer": "b", "answer": "c"}', "twice"),
     ],
@@ -54,6 +54,7 @@ def test_no_chat_template(unsay, tiny_model, rows, tmp_path):
     bare = tmp_path / "bare"
     shutil.copytree(tiny_model, bare)
     (bare / "chat_template.jinja").unlink(missing_ok=True)
+    (bare / "MANIFEST.json").unlink()
     config = json.loads((bare / "tokenizer_config.json").read_text())
     config.pop("chat_template", None)
     (bare / "tokenizer_config.json").write_text(json.dumps(config))
@@ -82,7 +83,6 @@ def test_no_chat_template(unsay, tiny_model, rows, tmp_path):
         (["forget={forget}", "method=nop"], "did you mean 'npo'"),
         (["forget={forget}", "train.epoch=1"], "train.epochs"),
         (["forget={forget}", "train.extra={nonsense: 1}"], "nonsense"),
-        (["forget={forget}", "out=../../etc/passwd/x"], "out"),
         (["nosuchpreset"], "no preset"),
     ],
 )

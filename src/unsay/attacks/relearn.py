@@ -6,7 +6,7 @@
 Paper    Deeb, Roger (2024). Do Unlearning Methods Remove Information from Language Model Weights? arXiv:2410.08827
          (retraining on T); the difference in differences against a retrained control is this project's reading of it.
 Limits   Information given to the attacker: the texts of T. V must not follow from T; the control shows when it does.
-Differs  The paper sweeps the learning rate and takes the largest recovery; here the rate is given, at a few step counts.
+Differs  The paper sweeps the learning rate and takes the largest recovery; here it is given, at a few step counts.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _PACKAGES = ("unsay", "torch", "transformers", "peft", "accelerate", "datasets",
 
 
 def machine(console: Console) -> None:
-    """Versions, cores, memory, disk, and how fast this machine multiplies."""
+    """Versions, cores, memory, disk, and the number format that is fastest here."""
     import psutil
 
     from ..runs.home import home
@@ -31,10 +31,10 @@ def machine(console: Console) -> None:
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     rows.append(("device", f"{device}, {torch.get_num_threads()} threads"))
-    from ..training.precision import matmul_rates
+    from ..training.weights import pick_precision
 
-    rates = matmul_rates()
-    rows.append(("multiplies", ", ".join(f"{name} {rate:.0f} GFLOP/s" for name, rate in rates.items())))
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows.append(("trains in", f"{pick_precision('auto', place)}, the faster here"))
     _print(console, rows)
 
 

@@ -151,7 +151,9 @@ def _value(hint: Any, value: Any, path: str, kind: str | None) -> Any:
         if isinstance(value, (list, tuple)):
             return tuple(_named(kind, item, f"{path}[{i}]") for i, item in enumerate(value))
         return _named(kind, value, path)
-    nested: type[Any] | None = next((h for h in _options(hint) if dataclasses.is_dataclass(h)), None)
+    nested: type[Any] | None = next(
+        (h for h in _options(hint) if isinstance(h, type) and dataclasses.is_dataclass(h)), None
+    )
     if nested is not None and isinstance(value, Mapping):
         return _dataclass(nested, value, f"{path}.", {})
     if nested is not None and isinstance(value, nested):

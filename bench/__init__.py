@@ -1,0 +1,1 @@
+"""Speed and memory against plain loops; see BENCHMARKS.md."""
