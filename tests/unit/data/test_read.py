@@ -71,6 +71,12 @@ def test_json_under_data(tmp_path):
     assert [r.meta["source"] for r in read_rows(tmp_path / "f.json")] == ["f.json:3", "f.json:5"]
 
 
+def test_many_brackets_are_not_deep(tmp_path):
+    row = {"text": "a [", "pairs": [[i, {"n": [i]}] for i in range(40)]}
+    assert read_rows(write(tmp_path / "f.jsonl", [row]))[0].meta["pairs"] == row["pairs"]
+    assert len(read_rows(write(tmp_path / "f.json", [row, {"text": "b"}]))) == 2
+
+
 def test_dates_of_a_table_become_text(tmp_path):
     path = tmp_path / "f.parquet"
     day = datetime.date(1956, 9, 8)

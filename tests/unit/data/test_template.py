@@ -67,8 +67,11 @@ def test_plain_text_is_prompt_space_answer(make_tokenizer):
 @pytest.mark.parametrize("bos", [False, True])
 def test_plain_ids_are_those_of_the_whole_text(make_tokenizer, kind, bos):
     tokenizer = make_tokenizer(kind, bos=bos)
-    whole = tokenizer(f"{QUESTION} {ANSWER}")["input_ids"]
-    assert Template.of(tokenizer, "plain").encode(QUESTION, ANSWER).input_ids == [*whole, tokenizer.eos_token_id]
+    template = Template.of(tokenizer, "plain")
+    for prompt, text in [(QUESTION, f"{QUESTION} {ANSWER}"), (f"{QUESTION}\n", f"{QUESTION}\n{ANSWER}"), ("", ANSWER)]:
+        whole = tokenizer(text)["input_ids"]
+        start = [] if bos or prompt else [tokenizer.eos_token_id]
+        assert template.encode(prompt, ANSWER).input_ids == [*start, *whole, tokenizer.eos_token_id]
 
 
 def test_bos_stands_before_plain_text_once(make_tokenizer, templates):
