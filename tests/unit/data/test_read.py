@@ -1,5 +1,6 @@
 """Good files in every format and shape, sources, and what a plan's data come to."""
 
+import csv
 import datetime
 import json
 import os
@@ -33,8 +34,6 @@ def write(path, rows):
     elif path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist([dict.fromkeys({k for r in rows for k in r}) | r for r in rows]), path)
     else:
-        import csv
-
         with open(path, "w", newline="", encoding="utf-8") as handle:
             keys = list(dict.fromkeys(k for r in rows for k in r))
             out = csv.DictWriter(handle, keys, delimiter="\t" if path.suffix == ".tsv" else ",")
@@ -75,6 +74,13 @@ def test_many_brackets_are_not_deep(tmp_path):
     row = {"text": "a [", "pairs": [[i, {"n": [i]}] for i in range(40)]}
     assert read_rows(write(tmp_path / "f.jsonl", [row]))[0].meta["pairs"] == row["pairs"]
     assert len(read_rows(write(tmp_path / "f.json", [row, {"text": "b"}]))) == 2
+
+
+def test_long_cells_are_read_and_the_csv_module_is_left_as_it_was(tmp_path):
+    before = csv.field_size_limit()
+    long = write(tmp_path / "f.csv", [{"question": "Who?", "answer": "a" * 2 * before}])
+    assert len(read_rows(long)[0].answer) == 2 * before
+    assert csv.field_size_limit() == before
 
 
 def test_dates_of_a_table_become_text(tmp_path):
