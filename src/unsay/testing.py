@@ -60,7 +60,8 @@ def facts() -> ForgetData:
 def knowing_lm() -> LM:
     """A tiny model that has learned the forget and retain rows of `facts`. Shared by all callers: do not change it."""
     train = Train(lr=1e-2, batch=10, epochs=30, micro_tokens=4096, precision="fp32", checkpoint_every=0)
-    return FineTune(on="all").unlearn(tiny_lm(), facts(), Run.temporary(train))
+    with Run.temporary(train) as run:
+        return FineTune(on="all").unlearn(tiny_lm(), facts(), run)
 
 
 def mean_nll(lm: LM, rows: Sequence[Example]) -> float:
@@ -125,7 +126,8 @@ def _problems(method: Method, *, forgets: bool, learns: bool) -> Iterator[str]:
 
 
 def _run(method: Method, lm: LM, data: ForgetData, **train: object) -> LM:
-    return method.unlearn(lm, data, Run.temporary(dataclasses.replace(_TRAIN, **train)))  # type: ignore[arg-type]
+    with Run.temporary(dataclasses.replace(_TRAIN, **train)) as run:  # type: ignore[arg-type]
+        return method.unlearn(lm, data, run)
 
 
 def _tensors(lm: LM, after: LM) -> Iterator[str]:
@@ -201,7 +203,8 @@ def _undeclared(method: Method) -> Iterator[str]:
     if not isinstance(method, GradientMethod):
         return
     lm = knowing_lm()
-    roles = method.roles(facts(), Run.temporary(_TRAIN))
+    with Run.temporary(_TRAIN) as run:
+        roles = method.roles(facts(), run)
     rows = {role: encode_rows(members, lm.template)[:4] for role, members in roles.items()}
     forward = Forward(lm.model, MicroBatch.of(rows, lm.template.pad_id), method.layers)
     views = {role: View(forward, role, Counts(4, sum(r.answer_tokens for r in rows[role]))) for role in rows}
@@ -232,7 +235,8 @@ def _header(method: Method) -> Iterator[str]:
 
 
 def _forgetting(method: Method, lm: LM, data: ForgetData) -> Iterator[str]:
-    after = method.unlearn(lm, data, Run.temporary(_FORGETS))
+    with Run.temporary(_FORGETS) as run:
+        after = method.unlearn(lm, data, run)
     forget = mean_nll(after, data.forget) - mean_nll(lm, data.forget)
     retain = mean_nll(after, data.retain) - mean_nll(lm, data.retain)
     if not (math.isfinite(forget) and forget > 0.1):

@@ -92,6 +92,12 @@ class _FrozenView(View):
         with torch.no_grad():
             return super()._answer_logps()
 
+    @property
+    def logits(self) -> Tensor:
+        """See `Scores.logits`."""
+        with torch.no_grad():
+            return super().logits
+
 
 def choose(uses: Uses, wanted: str, model: nn.Module) -> Mode | None:
     """Which form to use; None when the objective reads no reference.

@@ -74,7 +74,7 @@ def optimise(model: PreTrainedModel, weights: Weights, job: Job, run: Run) -> in
         head_is_plain(model)  # found out now: it passes through the modes of every module
         _set_modes(model, checkpointing=bool(arguments.gradient_checkpointing))
         trainer.train()
-    if root.is_dir() and checkpoint.newest(root):
+    if found is not None or guide.saved:  # long enough to be worth keeping until the caller has saved the model
         checkpoint.commit(
             root, job.schedule.steps, lambda to: write_state(to, weights.trained, None, None), _meta(weights)
         )
@@ -155,7 +155,7 @@ class _Guide(TrainerCallback):
         found: Path | None,
         advance: Callable[[float], None],
     ):
-        self.start, self.tokens = start, 0
+        self.start, self.tokens, self.saved = start, 0, False
         self.batch: Batch | None = None
         self._weights, self._job, self._run, self._root, self._found = weights, job, run, root, found
         self._advance = advance
@@ -215,6 +215,7 @@ class _Guide(TrainerCallback):
                 _meta(self._weights, events=self._run.events_mark()),
             )
             checkpoint.prune(self._root)
+            self.saved = True
         if not last:
             self._run.check_stop()
 

@@ -1,0 +1,112 @@
+"""What an objective may read, and what it gets for an empty role; every family of models."""
+
+import pytest
+import torch
+
+from unsay.errors import MethodError, NeedError
+from unsay.models._tiny import FAMILIES
+from unsay.testing import facts, tiny_lm
+from unsay.training.batch import Counts, MicroBatch, encode_rows
+from unsay.training.forward import Forward
+from unsay.training.reference import AdapterOff, CachedLogps, FrozenCopy, adapter_is_fresh
+from unsay.training.step import Step, View
+
+
+def batch_of(lm, forget=4, retain=3):
+    rows = encode_rows(facts().forget[:forget], lm.template), encode_rows(facts().retain[:retain], lm.template)
+    return MicroBatch.of({"forget": rows[0], "retain": rows[1]}, lm.template.pad_id)
+
+
+def step_of(lm, batch, ref=None, layers=()):
+    forward = Forward(lm.model, batch, layers)
+    return Step({role: View(forward, role, Counts(5, 50), ref) for role in batch.roles})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_views_equal_the_network_in_value_and_gradient(family):
+    lm, plain = tiny_lm(family), tiny_lm(family)
+    batch = batch_of(lm)
+    step = step_of(lm, batch)
+    (step.forget.nll + 2 * step.retain.mean(step.retain.logps)).backward()
+    mask = (torch.arange(batch.input_ids.shape[1]) < batch.lengths[:, None]).long()
+    logits = plain.model(input_ids=batch.input_ids, attention_mask=mask).logits[:, :-1].float()
+    logps = torch.log_softmax(logits, -1).gather(-1, batch.input_ids[:, 1:, None])[..., 0]
+    at = torch.arange(logps.shape[1])
+    answers = (at >= batch.answer_start[:, None] - 1) & (at < batch.lengths[:, None] - 1)
+    logps = logps * answers
+    (-logps[:4].sum() / 50 + 2 * logps[4:].sum() / 5).backward()
+    assert torch.allclose(step.forget.token_logps, logps[:4], atol=1e-4)
+    assert torch.allclose(step.retain.logits, logits[4:][answers[4:]], atol=1e-4)
+    ours, theirs = (dict(m.model.named_parameters()) for m in (lm, plain))
+    scale = max(float(p.grad.abs().max()) for p in theirs.values() if p.grad is not None)
+    for name, parameter in theirs.items():
+        if parameter.grad is not None:
+            assert torch.allclose(ours[name].grad, parameter.grad, atol=1e-4 * scale), name
+
+
+def test_hidden_is_what_the_layer_gives():
+    lm = tiny_lm()
+    batch = batch_of(lm)
+    step = step_of(lm, batch, layers=("model.layers.1",))
+    states = lm.model.model(input_ids=batch.input_ids, output_hidden_states=True).hidden_states
+    assert torch.allclose(step.retain.hidden("model.layers.1"), states[2][4:], atol=1e-5)
+
+
+def test_an_empty_role_gives_exact_zeros():
+    lm = tiny_lm()
+    batch = batch_of(lm, retain=0)
+    step = step_of(lm, batch, FrozenCopy(lm.fork().model, ("model.layers.0",)), layers=("model.layers.0",))
+    view = step.retain
+    assert view.logps.shape == (0,) and view.nll == 0 and view.kl == 0 and view.mean(view.logps) == 0
+    assert view.logits.shape[0] == 0 and view.ref.logits.shape == view.logits.shape
+    assert view.ref.logps.shape == (0,)
+    assert view.hidden("model.layers.0").shape == view.ref.hidden("model.layers.0").shape
+    assert view.hidden("model.layers.0").shape[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (lambda s: s.forget.ref, "without declaring"),
+        (lambda s: s.refusal, "step.refusal"),
+        (lambda s: s.forget.hidden("model.layers.0"), "declares none"),
+        (lambda s: s.forget.kl, "without declaring"),
+    ],
+)
+def test_undeclared_reads_are_refused(read, message):
+    lm = tiny_lm()
+    with pytest.raises(NeedError, match=message):
+        read(step_of(lm, batch_of(lm)))
+
+
+@pytest.mark.parametrize("read", [lambda r: r.logits, lambda r: r.hidden("model.layers.0")], ids=["logits", "hidden"])
+def test_a_cache_has_log_probabilities_alone(read):
+    lm = tiny_lm()
+    batch = batch_of(lm)
+    view = step_of(lm, batch).forget
+    table = dict(zip(batch.keys, (v[m] for v, m in zip(view.token_logps, view.mask, strict=True)), strict=False))
+    cached = step_of(lm, batch, CachedLogps(table)).forget.ref
+    assert torch.equal(cached.logps, view.logps)
+    with pytest.raises(NeedError, match="only its log-probabilities"):
+        read(cached)
+    with pytest.raises(NeedError, match="no row"):
+        step_of(lm, batch, CachedLogps(table)).retain.ref  # noqa: B018
+
+
+def test_unknown_layers_are_named():
+    lm = tiny_lm()
+    with pytest.raises(MethodError, match=r"no layer 'model.layers.77'"):
+        step_of(lm, batch_of(lm), layers=("model.layers.77",)).forget.hidden("model.layers.77")
+
+
+def test_the_reference_carries_no_gradient():
+    lm = tiny_lm()
+    view = step_of(lm, batch_of(lm), FrozenCopy(lm.fork().model)).forget
+    assert view.logps.requires_grad and not view.ref.logps.requires_grad and not view.ref.logits.requires_grad
+
+
+def test_a_plain_model_is_no_fresh_adapter():
+    lm = tiny_lm()
+    assert not adapter_is_fresh(lm.model)
+    with pytest.raises(MethodError):
+        step_of(lm, batch_of(lm), AdapterOff(lm.model)).forget.ref  # noqa: B018
