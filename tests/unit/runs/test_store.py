@@ -50,10 +50,10 @@ def test_a_table_of_no_rows(store):
 
 
 def test_keys_do_not_run_into_each_other(store):
-    for key in ("ab", "ab.c", "abc", "a"):
+    for key in ("ab.c", "abc", "ab", "a"):
         store.put_table(key, {"id": [key]})
-    assert [store.get_table(key) for key in ("ab", "ab.c", "abc", "a")] == [
-        {"id": ["ab"]}, {"id": ["ab.c"]}, {"id": ["abc"]}, {"id": ["a"]},
+    assert [store.get_table(key) for key in ("ab.c", "abc", "ab", "a")] == [
+        {"id": ["ab.c"]}, {"id": ["abc"]}, {"id": ["ab"]}, {"id": ["a"]},
     ]  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def test_putting_again_replaces(store):
     store.put_table("k", {"id": ["new"]})
     assert store.get_table("k") == {"id": ["new"]}
     assert len(list(store.root.rglob("*.parquet"))) == 1
+    assert not store.has("kk")
 
 
 @pytest.mark.parametrize("key", ["../k", "a/b", "", "..", "x" * 65])
