@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.batch import groups
+from ..data.batch import groups, padding
 from ..data.template import Encoded
 from ..errors import DataError
 from ..metrics.have import AnswerStats
@@ -95,7 +95,7 @@ class Sweep:
                 trees = [t for i, e in enumerate(self._rows) for t in grow([(i, e.input_ids, e.answer_start)], len(e))]
             for chain in (False, True):
                 alike = [t for t in trees if t.chain is chain]
-                for group in groups([len(t) for t in alike], self._micro_tokens):
+                for group in _groups([len(t) for t in alike], self._micro_tokens):
                     yield self._score(model, [alike[i] for i in group], chain)
 
     def _score(self, model: Working, trees: list[Tree], chain: bool) -> Scored:
@@ -153,6 +153,15 @@ def _trees(rows: Sequence[Encoded], limit: int) -> list[Tree]:
     return [tree for same in by_prompt.values() for tree in grow(same, limit)]
 
 
+def _groups(lengths: Sequence[int], micro_tokens: int) -> list[list[int]]:
+    """Trees that share a forward: as many as the budget allows, fewer where more than 5 % would be padding."""
+    found = groups(lengths, micro_tokens)
+    while padding(lengths, found) > 0.05:
+        micro_tokens //= 2
+        found = groups(lengths, micro_tokens)
+    return found
+
+
 def _hidden(model: Working, trees: Sequence[Tree], pad: int, device: torch.device, chain: bool) -> Tensor:
     """[B, T, D] last hidden states of a batch of trees."""
     width = max(map(len, trees))
@@ -191,7 +200,10 @@ def _takes_trees(model: Working, trees: Sequence[Tree]) -> bool:
     if tree.chain:
         return False
     device = embedding.device
-    together = _hidden(model, [tree], 0, device, False)[0]
+    try:
+        together = _hidden(model, [tree], 0, device, False)[0]
+    except Exception:  # whatever a family's code makes of a mask that it does not expect
+        return False
     for index, sequence in enumerate((ids, other)):
         (alone,) = grow([(0, sequence, 3)], 100)
         expected = _hidden(model, [alone], 0, device, True)[0, 2:].float()
