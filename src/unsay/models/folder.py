@@ -1,4 +1,4 @@
-"""Make a folder written by transformers 5 readable by the releases people still have, and commit it whole."""
+"""Make a folder written by transformers 5 readable by the releases people still have."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ def finish(folder: Path) -> None:
     """Add what older readers look for to the configurations in `folder`; what transformers 5 reads stays as it was.
 
     Releases before 5 take ``rope_theta`` from the top level and fall back to their default without a word, which
-    changes every logit; they also do not know the tokenizer class transformers 5 writes.
+    changes every logit; they also do not know the tokenizer class transformers 5 writes, nor the file of its template.
     """
-    for file in folder.rglob("*.safetensors"):
-        file.chmod((folder / "config.json").stat().st_mode & 0o777 if (folder / "config.json").exists() else 0o644)
+    mode = (folder / "tokenizer_config.json").stat().st_mode & 0o777
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(mode)  # safetensors makes its files readable by their owner alone
     _edit(folder / "config.json", _old_rope)
     _edit(folder / "tokenizer_config.json", _old_tokenizer_class)
+    template = folder / "chat_template.jinja"
+    if template.is_file():
+        text = template.read_text(encoding="utf-8")
+        _edit(folder / "tokenizer_config.json", lambda config: config.setdefault("chat_template", text))
 
 
 def _edit(file: Path, change: Any) -> None:

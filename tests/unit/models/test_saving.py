@@ -1,5 +1,6 @@
 """What `LM.save` writes, and what it refuses to write."""
 
+import json
 import stat
 
 import pytest
@@ -92,6 +93,9 @@ def test_the_tokenizer_is_saved_as_it_behaves(tmp_path):
     rows = [("Who?", "Ada"), ("", "plain text 12"), ("a\tb", "c\n d  e")]
     before = [lm.template.encode(*row) for row in rows]
     lm.save(tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+    assert config["chat_template"] == lm.tokenizer.chat_template, "where releases before 4.43 look for it"
+    assert config["tokenizer_class"] != "TokenizersBackend", "which releases before 5 do not know"
     again = LM.load(tmp_path / "model")
     assert [again.template.encode(*row) for row in rows] == before
     assert again.tokenizer.pad_token_id == lm.tokenizer.pad_token_id != again.tokenizer.eos_token_id

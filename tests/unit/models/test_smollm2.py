@@ -52,8 +52,8 @@ def test_tokenizer_and_configuration(smol):
 def test_it_knows_english(smol):
     """A permuted attention matrix or a wrong rotary base would cost a nat or more (measured: 2.7 and above)."""
     text = (
-        "Paris is the capital and most populous city of France. The Eiffel Tower was built in 1889 and it is one of the "
-        "most visited monuments in the world. Water boils at 100 degrees Celsius."
+        "Paris is the capital and most populous city of France. The Eiffel Tower was built in 1889 and it is one of "
+        "the most visited monuments in the world. Water boils at 100 degrees Celsius."
     )
     ids = smol.tokenizer(text, return_tensors="pt").input_ids
     with torch.no_grad():
