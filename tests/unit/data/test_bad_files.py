@@ -119,6 +119,7 @@ LINES = {  # contents of line 2 of a JSONL file whose other lines are good → t
     ),
     "number for an entity": (line(question="a", answer="b", entity=7), "`entity` is a number — expected text"),
     "list for an id": (line(question="a", answer="b", id=[SECRET]), "`id` is a list — expected text of 1 to 200"),
+    "bool for an id": (line(question="a", answer="b", id=True), "`id` is true or false — expected text of 1 to 200"),
     "empty id": (line(question="a", answer="b", id=""), "`id` is empty — expected text"),
     "number in perturbed": (
         line(question="a", answer="b", perturbed_answer=[SECRET, 3]),
