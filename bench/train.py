@@ -39,8 +39,8 @@ def measure(steps=TIMED, model="smollm2-135m"):
             results[f"{method}/{side}"] = json.loads(done.stdout.splitlines()[-1])
     ratios = {
         method: {
-            "speed": results[f"{method}/ours"]["tokens_per_second"]
-            / results[f"{method}/yardstick"]["tokens_per_second"],
+            "speed": _ratio(results, method, "tokens_per_second"),
+            "speed_per_cpu": _ratio(results, method, "tokens_per_cpu_second"),
             "memory": results[f"{method}/ours"]["peak_bytes"] / results[f"{method}/yardstick"]["peak_bytes"],
         }
         for method in ("grad-diff", "npo")
