@@ -235,6 +235,9 @@ def test_what_datasets_loads_is_read_by_split(tmp_path, monkeypatch):
     assert len(list(table_rows(str(folder), None, "test", None, "org/set"))) == 1
     with pytest.raises(DataError, match=r"has no split 'dev', expected one of (train, test|test, train)"):
         list(table_rows(str(folder), None, "dev", None, "org/set"))
+    (folder / "train.jsonl").rename(folder / "validation.jsonl")
+    with pytest.raises(DataError, match="has no split 'train'"):  # two splits, and none of them the usual one
+        list(table_rows(str(folder), None, None, None, "org/set"))
 
 
 def test_a_plan_without_retain_gets_the_generic_rows_and_a_note(tmp_path):
