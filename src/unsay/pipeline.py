@@ -18,6 +18,7 @@ from .data.example import Example, ForgetData, rows_fingerprint
 from .errors import PlanError
 from .metrics.score import Metric, metric_id
 from .naming import digest
+from .report.report import write_report
 from .runs.manifest import DataRecord
 from .runs.reporter import Reporter
 from .runs.run import Run
@@ -64,9 +65,12 @@ def execute(
     Raises:
         UnsayError: bad input (exit code 2), damage, lack of disk, collapse, or an interruption that a rerun resumes.
     """
+    import torch
+
     plan = resolved(plan)
     work = prepare(plan)
     with Run.start(plan, command=command, reporter=reporter, overwrite=overwrite) as run:
+        run.record(threads=torch.get_num_threads())
         _write_rows(run, work)
         models = Subjects(run, work.base, work.benchmark.taught() if plan.teach else ())
 
@@ -81,7 +85,7 @@ def execute(
         write_scores(run, work.benchmark, judge)
 
         _attack(run, work, {"after": after, **({"retrained": retrained} if retrained else {})})
-        _report(run)
+    write_report(run.dir)
     return run
 
 
@@ -163,7 +167,7 @@ def evaluate(target: str, changes: Iterable[str] = (), *, reporter: Reporter | N
         for tag, spec in models.items():
             _measure(run, judge, tag, Subject.of(spec))
         write_scores(run, work.benchmark, judge)
-        _report(run)
+    write_report(run.dir)
     return run.dir
 
 
@@ -215,7 +219,8 @@ def _judge(run: Run, splits: Mapping[str, Sequence[Example]], metrics: Sequence[
 
 
 def _measure(run: Run, judge: Evaluator, tag: str, model: Subject) -> None:
-    with run.stage(f"measure {tag}") as stage:
+    # The key keeps the time of the first measuring: what is done already is only read from the store.
+    with run.stage(f"measure {tag}", key=digest([model.fingerprint, encode(run.plan.benchmark)])) as stage:
         judge.measure(tag, fingerprint=model.fingerprint, load=model.load)
         stage.tokens += judge.tokens(tag)
     model.drop()
@@ -269,10 +274,3 @@ def _probe(run: Run, work: Work, tag: str, probe: Probe) -> list[dict[str, Any]]
         {"target": tag, "at": probe.at, "label": probe.label, **{k: row[k] for k in ("metric", "value", "ci", "n")}}
         for row in rows
     ]
-
-
-def _report(run: Run) -> None:
-    with run.stage("report"):
-        from .report.report import write_report
-
-        write_report(run.dir)

@@ -46,7 +46,7 @@ def test_every_name_loads_to_one_class(kind):
 
 
 def test_issue_methods_are_there():
-    wanted = "fine-tune retrain grad-ascent grad-diff kl-min npo sim-npo idk extrapolate".split()
+    wanted = ["fine-tune", "retrain", "grad-ascent", "grad-diff", "kl-min", "npo", "sim-npo", "idk", "extrapolate"]
     assert set(wanted) <= set(registry.names("methods"))
 
 

@@ -12,7 +12,7 @@ Wanted = Literal["up", "down", "match"]
 
 @runtime_checkable
 class Benchmark(Protocol):
-    """A frozen keyword-only dataclass: which rows are forgotten, which are measured, by what, and what counts as good."""
+    """A frozen keyword-only dataclass: which rows are forgotten and measured, by what, and what counts as good."""
 
     cite: ClassVar[str]
     """Paper, or the data card for bundled data."""

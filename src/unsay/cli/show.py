@@ -54,7 +54,7 @@ def reporter(quiet: bool) -> Iterator[Reporter]:
         yield NullReporter()
         return
     columns = (
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description}"),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}"),
@@ -88,10 +88,12 @@ def outcome(console: Console, folder: Path) -> None:
     header, rows = summary_rows(folder)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i > 0)
+        table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+    # A pipe has no width: lines that wrap there are no use to the next program.
+    wide = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    console.print(table, width=None if console.is_terminal else wide, crop=False)
     for name in ("model", "report.html"):
         if (folder / name).exists():
             console.print(Text(f"{name.split('.')[0]:<7} {folder / name}"), soft_wrap=True)

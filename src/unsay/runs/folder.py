@@ -72,6 +72,14 @@ def previous(folder: Path, document: Mapping[str, Any]) -> Manifest | None:
     )
 
 
+def holds(folder: Path, document: Mapping[str, Any]) -> bool:
+    """Whether the folder's manifest can be read and is of this plan."""
+    try:
+        return Manifest.load(folder).plan_hash == plan_hash(document)
+    except UnsayError:
+        return False
+
+
 def clear(folder: Path) -> None:
     """Empty a run folder for `overwrite`, its lock file excepted. The manifest goes last, so a crash leaves a run
     folder.

@@ -90,7 +90,7 @@ class Run:
             plan: What to do; `plan.out` is the folder, None is ``runs/<name>-<method>-<hash6>``.
             command: Words to repeat the run with, for the manifest and for hints.
             reporter: Shows progress; None shows none.
-            overwrite: Remove what an earlier run left in the folder.
+            overwrite: Remove what another plan left in the folder; the same plan resumes all the same.
 
         Raises:
             RunError: another process holds the folder, or it holds another plan or something that is no run.
@@ -107,7 +107,7 @@ class Run:
             except (FileExistsError, NotADirectoryError):
                 raise RunError(f"{root} is a file, expected a folder", "give another folder with out=") from None
         try:
-            if overwrite:
+            if overwrite and not folder.holds(root, document):
                 folder.clear(root)
             earlier = folder.previous(root, document)
             atomic.sweep(root)
@@ -295,7 +295,7 @@ class Run:
     @contextlib.contextmanager
     def progress(self, label: str, total: float | None, unit: str = "") -> Iterator[Task]:
         """A progress bar of `total` units; call `advance` on what is yielded."""
-        task = self._shared.reporter.task(label, total, unit)
+        task = self._shared.reporter.task(f"{self._prefix}{label}", total, unit)
         try:
             yield task
         finally:

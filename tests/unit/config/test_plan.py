@@ -124,7 +124,8 @@ def test_missing_plan_file(tmp_path):
 def test_local_file_is_a_method(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
-        "from dataclasses import dataclass\n\n@dataclass(frozen=True, kw_only=True)\nclass Mine:\n    beta: float = 0.5\n"
+        "from dataclasses import dataclass\n\n@dataclass(frozen=True, kw_only=True)\nclass Mine:\n"
+        "    beta: float = 0.5\n"
         "    def unlearn(self, lm, data, run):\n        return lm\n"
     )
     plan, _ = read_plan(None, [f"method={file}:Mine", "method.beta=0.25"])

@@ -359,7 +359,7 @@ def test_progress_reaches_the_reporter():
         with pytest.raises(KeyError), run.progress("other", None):
             raise KeyError
     assert calls == [
-        ("unlearning", 3, "steps"),
+        ("x/unlearning", 3, "steps"),
         ("advance", 1),
         ("advance", 2),
         ("finish",),
