@@ -12,7 +12,7 @@ from . import evaluate, train
 ROOT = Path(__file__).parent.parent
 HEAD = """# Benchmarks
 
-Ratios against plain loops written for the purpose (`bench/train_yardstick.py`, `bench/evaluate.py`), measured one after the other
+Ratios against plain loops written for the purpose (`bench/*_yardstick.py`), measured one after the other
 in the same run: machines differ and are noisy, so read the ratios, not the rates. `make bench` writes this page.
 """
 

@@ -2,7 +2,7 @@
 
     import unsay
     run = unsay.run(model="smollm2-135m", forget="forget.jsonl", retain="retain.jsonl", method=unsay.NPO(beta=0.1))
-    print(run.scores())
+    print(run.dir / "report.html")
 
 Public names are loaded when first used: importing this package imports no torch.
 """

@@ -15,6 +15,7 @@ from .config import overrides
 from .config.decode import decode, encode, resolved
 from .config.plan import ModelSpec, Plan, Train
 from .data.example import Example, ForgetData, rows_fingerprint
+from .data.read_shape import to_row
 from .errors import PlanError
 from .metrics.score import Metric, metric_id
 from .naming import digest
@@ -235,13 +236,7 @@ def _write_rows(run: Run, work: Work) -> None:
     for name in ("forget", "retain", "holdout"):
         rows = getattr(work.data, name)
         if rows:
-            run.write_jsonl(f"data/{name}.jsonl", [_row(row) for row in rows])
-
-
-def _row(example: Example) -> dict[str, Any]:
-    prompt = example.prompt
-    asked = {"prompt": prompt} if isinstance(prompt, str) else {"messages": [dataclasses.asdict(m) for m in prompt]}
-    return {"id": example.id, **asked, "completion": example.answer, "entity": example.entity}
+            run.write_jsonl(f"data/{name}.jsonl", [to_row(row) for row in rows])
 
 
 def _attack(run: Run, work: Work, targets: Mapping[str, Subject]) -> None:

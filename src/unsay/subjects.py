@@ -90,6 +90,7 @@ class Subjects:
                 before.drop()
                 after = plan.method.unlearn(lm, data, run)
                 after.save(folder, merge=adapter is None or adapter.merge)
+                _saved(run)
         made = Subject.of(dataclasses.replace(self._plain, path=str(folder), revision=None))
         return self._recorded("after", made, plan.model.path, "model")
 
@@ -117,6 +118,7 @@ class Subjects:
                 made = FineTune(on="retain").unlearn(base, ForgetData(retain=rows), sub)
                 with self._store.put_model(key) as folder:
                     made.save(folder / "model")
+                _saved(sub)
                 path = self._store.model(key)
         if path is None:
             raise DamagedError(f"the {tag} model in {self._store.root} is damaged", "check the disk, then run again")
@@ -126,6 +128,13 @@ class Subjects:
     def _recorded(self, tag: str, subject: Subject, origin: str, path: str = "") -> Subject:
         self._run.record(models={tag: ModelRecord(origin, subject.fingerprint, path)})
         return subject
+
+
+def _saved(run: Run) -> None:
+    """A saved model needs no checkpoints; each is three times its size."""
+    from .training.trainer import discard_checkpoints
+
+    discard_checkpoints(run)
 
 
 def plan_models(plan: Plan, records: dict[str, ModelRecord], folder: Path) -> dict[str, ModelSpec]:

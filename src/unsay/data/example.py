@@ -60,7 +60,7 @@ class Example:
         return next((m.content for m in reversed(self.prompt) if m.role == "user"), "")
 
     def answers(self, kind: str = "answer") -> tuple[str, ...]:
-        """The texts under `kind`: ``answer`` is the answer itself, anything else a key of `alternatives` (maybe empty)."""
+        """The texts under `kind`: ``answer`` is the answer itself, anything else a key of `alternatives`."""
         return (self.answer,) if kind == "answer" else tuple(self.alternatives.get(kind, ()))
 
     def with_prompt(self, prompt: Prompt) -> Example:
