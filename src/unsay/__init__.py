@@ -33,10 +33,10 @@ _PUBLIC = {
     "Retrain": "methods.retrain",
     "GradAscent": "methods.grad_ascent",
     "GradDiff": "methods.grad_diff",
-    "KlMin": "methods.kl_min",
+    "KLMin": "methods.kl_min",
     "NPO": "methods.npo",
     "SimNPO": "methods.sim_npo",
-    "Idk": "methods.idk",
+    "IDK": "methods.idk",
     "Extrapolate": "methods.extrapolate",
 }
 
