@@ -87,7 +87,7 @@ def test_without_retain_a_stand_in_is_named(unsay, rows, tiny_model):
     )
     assert done.code == 0, done.err
     notes = " ".join(json.loads(Path("runs/g/manifest.json").read_text())["notes"])
-    assert "generic" in notes
+    assert "generic" in notes and "generic" in done.out
 
 
 def test_evaluate_a_run_and_a_model(unsay, rows, tiny_model):

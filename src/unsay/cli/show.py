@@ -21,6 +21,8 @@ from rich.text import Text
 from .. import registry
 from ..config import presets
 from ..errors import PlanError
+from ..report.text import visible
+from ..runs.manifest import Manifest
 from ..runs.reporter import NullReporter, Reporter
 
 
@@ -82,7 +84,7 @@ def annotated(text: str, sources: Mapping[str, str]) -> str:
 
 
 def outcome(console: Console, folder: Path) -> None:
-    """The table of a run folder and where its files are."""
+    """The table of a run folder, what its reader should know, and where its files are."""
     from ..report.table import summary_rows
 
     header, rows = summary_rows(folder)
@@ -94,6 +96,8 @@ def outcome(console: Console, folder: Path) -> None:
     # A pipe has no width: lines that wrap there are no use to the next program.
     wide = console.measure(table, options=console.options.update(max_width=1000)).maximum
     console.print(table, width=None if console.is_terminal else wide, crop=False)
+    for note in Manifest.load(folder).notes:
+        console.print(Text(f"note    {visible(note)}", style="dim"), soft_wrap=True)
     for name in ("model", "report.html"):
         if (folder / name).exists():
             console.print(Text(f"{name.split('.')[0]:<7} {folder / name}"), soft_wrap=True)
