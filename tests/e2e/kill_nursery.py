@@ -1,6 +1,6 @@
 """Imports everything once, then forks a training for every line on stdin, which holds a plan as JSON.
 
-Prints the child's pid when it has been forked and its wait status when it has ended; the test kills the child in between.
+Prints the pid when the child has been forked and its wait status when it has ended; the test kills it in between.
 """
 
 import json
