@@ -19,8 +19,8 @@ from torch import Tensor
 Row = Callable[[Tensor, slice], tuple[Tensor, Tensor]]
 """Logits [C, V] float32 of the rows in a slice → values [C] and their gradient [C, V]; may overwrite the logits."""
 
-CHUNK = 1 << 24
-"""Logits computed at a time: 64 MB in float32."""
+CHUNK = 7 << 20
+"""Logits in float32 at a time: 28 MB."""
 KEEP = 1 << 28
 """Bytes of gradient kept for the backward pass; above it the logits are computed twice."""
 
@@ -52,9 +52,9 @@ def log_probability(targets: Tensor) -> Row:
 
     def row(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         index = targets[rows, None]
-        normal = torch.logsumexp(logits, -1, keepdim=True)
-        value = logits.gather(1, index) - normal
-        slope = logits.sub_(normal).exp_().neg_()
+        logps = torch.log_softmax(logits, -1)
+        value = logps.gather(1, index)
+        slope = logps.exp_().neg_()
         slope.scatter_add_(1, index, torch.ones_like(value))
         return value[:, 0], slope
 
@@ -96,61 +96,72 @@ class _RowValues(torch.autograd.Function):
         ctx: Any, states: Tensor, weight: Tensor | None, bias: Tensor | None, head: Projection | None, row: Row
     ) -> Tensor:
         width = states.shape[1] if weight is None else weight.shape[0]
-        need = any(ctx.needs_input_grad[:3])
-        ctx.keeps = need and states.shape[0] * width * states.element_size() <= KEEP
+        small = states.shape[0] * width * states.element_size() <= KEEP
+        keeps = small and any(ctx.needs_input_grad[:3])
         ctx.head, ctx.row, ctx.chunks = head, row, _chunks(states.shape[0], width)
-        values, kept = [], []
+        kept = _product(states, head) if keeps else None
+        values = []
         for rows in ctx.chunks:
-            value, slope = _evaluate(states[rows], head, row, rows, need=ctx.keeps)
+            raw = _product(states[rows], head) if kept is None else kept[rows]
+            value, slope = _evaluate(raw, head, row, rows, need=keeps)
             values.append(value)
-            if ctx.keeps:
-                kept.append(slope)
-        ctx.save_for_backward(states, weight, bias, *kept)
+            if kept is not None:
+                kept[rows] = slope
+        ctx.save_for_backward(states, weight, bias, kept)
         return torch.cat(values) if values else states.new_zeros(0, dtype=torch.float32)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        states, weight, bias, *kept = ctx.saved_tensors
-        need_states, need_weight, need_bias = ctx.needs_input_grad[:3]
-        grad_states = torch.zeros_like(states) if need_states else None
-        grad_weight = torch.zeros_like(weight) if need_weight and len(ctx.chunks) != 1 else None
-        grad_bias = torch.zeros_like(bias) if need_bias else None
-        for number, rows in enumerate(ctx.chunks):
-            if ctx.keeps:
-                slope = kept[number]
-            else:
-                _, slope = _evaluate(states[rows], ctx.head, ctx.row, rows, need=True)
-            # Out of place: the kept slopes must survive a second backward through a retained graph.
-            slope = slope * grad[rows, None].to(slope.dtype)
-            if grad_states is not None:
-                grad_states[rows] = slope if weight is None else slope @ weight
-            if grad_weight is not None:
-                grad_weight.addmm_(slope.t(), states[rows])
-            elif need_weight:
-                grad_weight = slope.t() @ states[rows]
-            if grad_bias is not None:
-                grad_bias += slope.sum(0)
-        return grad_states, grad_weight, grad_bias, None, None
+        states, weight, bias, kept = ctx.saved_tensors
+        grads = _Gradients(ctx.needs_input_grad, states, weight, bias)
+        if kept is not None:
+            # Out of place: what is kept must survive a second backward through a retained graph.
+            grads.add(slice(None), kept * grad[:, None].to(kept.dtype))
+        else:
+            for rows in ctx.chunks:
+                _, slope = _evaluate(_product(states[rows], ctx.head), ctx.head, ctx.row, rows, need=True)
+                grads.add(rows, (slope * grad[rows, None]).to(states.dtype))
+        return grads.states, grads.weight, grads.bias, None, None
 
 
-def _evaluate(states: Tensor, head: Projection | None, row: Row, rows: slice, *, need: bool) -> tuple[Tensor, Tensor]:
-    """Values [C] and, when asked for, the gradient with respect to the raw products [C, V] in the dtype of `states`."""
-    if head is None:
-        value, slope = row(states.to(torch.float32, copy=True), rows)
-        return value, slope.to(states.dtype)
-    logits = head.finish(torch.nn.functional.linear(states, head.weight, head.bias).float())
-    tame = None
-    if need and head.softcap is not None:
-        tame = 1 - (logits / head.softcap) ** 2
+class _Gradients:
+    """Sums of what each chunk of rows [C, V] contributes to the gradients of states, weight and bias."""
+
+    def __init__(self, needed: tuple[bool, ...], states: Tensor, weight: Tensor | None, bias: Tensor | None):
+        self._given = states, weight
+        self.states = torch.zeros_like(states) if needed[0] else None
+        self.weight = torch.zeros_like(weight) if weight is not None and needed[1] else None
+        self.bias = torch.zeros_like(bias) if bias is not None and needed[2] else None
+
+    def add(self, rows: slice, slope: Tensor) -> None:
+        states, weight = self._given
+        if self.states is not None:
+            self.states[rows] = slope if weight is None else slope @ weight
+        if self.weight is not None:
+            self.weight.addmm_(slope.t(), states[rows])
+        if self.bias is not None:
+            self.bias += slope.sum(0)
+
+
+def _product(states: Tensor, head: Projection | None) -> Tensor:
+    """[C, V] in the dtype of `states`: a fresh tensor."""
+    return states.clone() if head is None else torch.nn.functional.linear(states, head.weight, head.bias)
+
+
+def _evaluate(raw: Tensor, head: Projection | None, row: Row, rows: slice, *, need: bool) -> tuple[Tensor, Tensor]:
+    """Values [C] and, when asked for, the gradient [C, V] with respect to the products `raw`, which are left alone."""
+    scale, softcap = (head.scale, head.softcap) if head else (1.0, None)
+    logits = raw.to(torch.float32, copy=True)
+    if head is not None:
+        logits = head.finish(logits)
+    tame = 1 - (logits / softcap) ** 2 if need and softcap is not None else None
     value, slope = row(logits, rows)
-    if not need:
-        return value, slope
-    if tame is not None:
+    if need and tame is not None:
         slope = slope * tame
-    if head.scale != 1.0:
-        slope = slope * head.scale
-    return value, slope.to(states.dtype)
+    if need and scale != 1.0:
+        slope = slope * scale
+    return value, slope
 
 
 def _chunks(count: int, width: int) -> list[slice]:
