@@ -44,7 +44,7 @@ class _Shared:
     events: Events
     signals: StopSignals = field(default_factory=StopSignals)
     memory: PeakMemory = field(default_factory=PeakMemory)
-    open_stages: list[str] = field(default_factory=list)
+    open_stages: list[Stage] = field(default_factory=list)
     log: logging.Handler | None = None
 
     def save(self, *, failing: bool = False) -> None:
@@ -202,7 +202,7 @@ class Run:
         spent, peak, tokens = record.seconds, record.peak_bytes, record.tokens
         record.status = "running"
         self._shared.save()
-        self._shared.open_stages.append(full)
+        self._shared.open_stages.append(stage)
         began, ticket = time.monotonic(), self._shared.memory.start()
         _logger.debug("%s begins", full)
         try:
@@ -215,7 +215,7 @@ class Run:
             record.status = "failed"
             raise
         finally:
-            self._shared.open_stages.remove(full)
+            self._shared.open_stages.remove(stage)
             record.seconds = round(spent + time.monotonic() - began, 3)
             record.peak_bytes = max(peak, self._shared.memory.stop(ticket))
             record.tokens = tokens + stage.tokens
@@ -228,8 +228,13 @@ class Run:
         A log that cannot be written is given up with one warning; the run goes on.
         """
         stages = self._shared.open_stages
-        stage = stages[-1] if stages else self._prefix.rstrip("/")
+        stage = stages[-1].name if stages else self._prefix.rstrip("/")
         self._shared.events.append(stage, values)
+
+    def spend(self, tokens: int) -> None:
+        """Count tokens to the innermost stage that is open: trained on, scored or generated."""
+        if self._shared.open_stages:
+            self._shared.open_stages[-1].tokens += tokens
 
     def events_mark(self) -> int:
         """Position in events.jsonl; keep it in a checkpoint."""

@@ -46,11 +46,8 @@ class Job:
     """Shown by the progress bar."""
 
 
-def optimise(model: PreTrainedModel, weights: Weights, job: Job, run: Run) -> int:
+def optimise(model: PreTrainedModel, weights: Weights, job: Job, run: Run) -> None:
     """Take the steps of `job`, from its newest checkpoint if there is one.
-
-    Returns:
-        Answer and prompt tokens trained on by this call, without padding.
 
     Raises:
         CollapseError: a loss or gradient is not finite; the last checkpoint is kept.
@@ -60,7 +57,7 @@ def optimise(model: PreTrainedModel, weights: Weights, job: Job, run: Run) -> in
     root = _folder(run, job.key)
     start, found = _resume(root, weights, run)
     if start >= job.schedule.steps:
-        return 0
+        return
     device = next(model.parameters()).device
     arguments = training_arguments(
         run.train, steps=job.schedule.steps, seed=run.seed, folder=root, cpu=device.type == "cpu"
@@ -74,12 +71,12 @@ def optimise(model: PreTrainedModel, weights: Weights, job: Job, run: Run) -> in
         head_is_plain(model)  # found out now: it passes through the modes of every module
         _set_modes(model, checkpointing=bool(arguments.gradient_checkpointing))
         trainer.train()
+        run.spend(guide.tokens)
     if found is not None or guide.saved:  # long enough to be worth keeping until the caller has saved the model
         checkpoint.commit(
             root, job.schedule.steps, lambda to: write_state(to, weights.trained, None, None), _meta(weights)
         )
         checkpoint.prune(root, 1)
-    return guide.tokens
 
 
 def discard_checkpoints(run: Run) -> None:

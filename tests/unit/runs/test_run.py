@@ -391,3 +391,14 @@ def test_a_full_disk_does_not_hide_the_first_error(monkeypatch):
         monkeypatch.setattr(Manifest, "save", full)
         raise CollapseError("nan")
     monkeypatch.undo()
+
+
+def test_tokens_go_to_the_innermost_open_stage():
+    with Run.start(Plan(out="run")) as run:
+        run.spend(1)  # nowhere to count it
+        with run.stage("outer"):
+            run.spend(2)
+            with run.sub("in").stage("inner"):
+                run.spend(30)
+            run.spend(400)
+    assert {s.name: s.tokens for s in run.manifest.stages} == {"outer": 402, "in/inner": 30}
