@@ -71,7 +71,6 @@ def optimise(model: PreTrainedModel, weights: Weights, job: Job, run: Run) -> No
         head_is_plain(model)  # found out now: it passes through the modes of every module
         _set_modes(model, checkpointing=bool(arguments.gradient_checkpointing))
         trainer.train()
-        run.spend(guide.tokens)
     if found is not None or guide.saved:  # long enough to be worth keeping until the caller has saved the model
         checkpoint.commit(
             root, job.schedule.steps, lambda to: write_state(to, weights.trained, None, None), _meta(weights)
@@ -130,7 +129,6 @@ class _Trainer(Trainer):
                 self.accelerator.backward(total)
             self._guide.add(terms)
         self._weights.settle()
-        self._guide.tokens += inputs.real_tokens
         self._guide.batch = inputs
         return self._guide.total()
 
@@ -152,7 +150,7 @@ class _Guide(TrainerCallback):
         found: Path | None,
         advance: Callable[[float], None],
     ):
-        self.start, self.tokens, self.saved = start, 0, False
+        self.start, self.saved = start, False
         self.batch: Batch | None = None
         self._weights, self._job, self._run, self._root, self._found = weights, job, run, root, found
         self._advance = advance
@@ -199,6 +197,7 @@ class _Guide(TrainerCallback):
         terms = {name: float(value) for name, value in self._sums.items()}
         extra = {} if set(terms) == {"loss"} else terms
         tokens = self.batch.real_tokens if self.batch else 0
+        self._run.spend(tokens)
         self._run.log(step=step, loss=sum(terms.values()), **extra, grad_norm=self._norm, lr=self._rate, tokens=tokens)
         self._sums = {}
         self._advance(1)
