@@ -75,7 +75,7 @@ def run(
     from ..pipeline import execute
 
     with show.reporter(quiet) as reporter:
-        done = execute(plan, command=sys.argv, reporter=reporter, overwrite=overwrite)
+        done = execute(plan, command=["unsay", *sys.argv[1:]], reporter=reporter, overwrite=overwrite)
     show.outcome(out, done.dir)
 
 
