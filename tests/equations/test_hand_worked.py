@@ -59,7 +59,7 @@ def test_kl_min(step):
 
 
 def test_npo(step):
-    """Ratios S_θ − S_θ0 are 0 and −2; with β = 0.5, −(2/β)·log σ(−β r) = 4·log(1 + e^{0.5 r}): 4 ln 2 and 4 ln(1 + 1/e).
+    """Ratios r = S_θ − S_θ0 are 0 and −2; with β = 0.5, 4·log(1 + e^{0.5 r}) is 4 ln 2 and 4 ln(1 + 1/e).
 
     Their mean is 2 (ln 2 + ln(1 + 1/e)); the forgotten row counts less, since e^{βr} < 1.
     """
