@@ -18,6 +18,12 @@ from unsay.training.gradient import GradientMethod
 NOT_FORGETTING = {"fine-tune"}  # on the retain rows, it forgets by neglect at most
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """An empty $UNSAY_HOME: reference caches of other tests must not be found."""
+    monkeypatch.setenv("UNSAY_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("base") / "model"

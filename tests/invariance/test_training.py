@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from unsay.config.plan import Adapter, Train
+from unsay.config.plan import Adapter, DataSpec, Plan, Train
 from unsay.data.example import ForgetData
 from unsay.errors import CollapseError, DataError, Interrupted, MethodError, PlanError, RunError
 from unsay.methods.fine_tune import FineTune
@@ -17,6 +17,7 @@ from unsay.methods.kl_min import KLMin
 from unsay.methods.npo import NPO
 from unsay.models.adapters import attach
 from unsay.runs.run import Run
+from unsay.runs.store import Store
 from unsay.testing import facts, knowing_lm, mean_nll, tiny_lm
 from unsay.training.batch import MicroBatch, encode_rows
 from unsay.training.forward import Forward
@@ -45,7 +46,8 @@ def gap(one, other):
 
 
 def losses(run):
-    return [json.loads(line) for line in (run.dir / "events.jsonl").read_text().splitlines()]
+    file = run.dir / "events.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 @pytest.mark.parametrize("method", OBJECTIVES, ids=ids)
@@ -166,6 +168,26 @@ def test_bf16_keeps_updates_that_bf16_weights_would_swallow():
     moved = sum(int((new[n] != p).sum()) for n, p in old.items())
     assert moved > 0.5 * sum(p.numel() for p in old.values())
     assert all(torch.equal(new[n].bfloat16(), p.bfloat16()) for n, p in old.items() if "layernorm" in n)
+
+
+def test_the_cache_holds_what_is_read_and_is_used_again(home):
+    first = go(NPO())
+    (table,) = home.glob("store/tables/*/*.parquet")
+    store = Store()
+    columns = store.get_table(table.name.split(".")[0])
+    assert len(columns["key"]) == len(facts().forget), "the retain rows' reference is not read by NPO"
+    columns["logps"] = [values - 50 for values in columns["logps"]]
+    store.put_table(table.name.split(".")[0], columns)
+    assert go(NPO(), lr=2e-3).fingerprint() != go(NPO(), lr=2e-3, reference="copy").fingerprint()
+    assert first.fingerprint() == go(NPO(), reference="copy").fingerprint()
+
+
+def test_answers_are_not_cut_in_silence():
+    plan = Plan(train=BASE, data=DataSpec(max_length=20))
+    with Run.temporary(BASE) as run:
+        run.plan = plan
+        with pytest.raises(DataError, match="20 tokens"):
+            go(GradDiff(), run=run)
 
 
 class _Stop(Exception):

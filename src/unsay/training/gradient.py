@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ..data.checks import check_lengths
 from ..data.example import Example, ForgetData, rows_fingerprint
-from ..errors import DataError
 from ..naming import digest, kebab
+from ..registry import name_of
 from .attention import speed_up_attention
 from .batch import Row, encode_rows
-from .reference import AdapterOff, FrozenCopy, Mode, Uses, cached_logps, choose
+from .reference import AdapterOff, FrozenCopy, Mode, Uses, cached_logps, choose, roles_read
 from .schedule import Schedule
 from .step import Ref, Step
 from .trainer import Job, Loss, optimise, saved_precision
@@ -85,7 +86,7 @@ class GradientMethod:
             paired=self.paired,
             uses_reference=self.uses_reference,
             identity=self,
-            label=kebab(type(self).__name__),
+            label=name_of(type(self)) or kebab(type(self).__name__),
         )
 
 
@@ -122,8 +123,10 @@ def train(
     fingerprint = lm.fingerprint()
     parts = [fingerprint, {role: rows_fingerprint(rows) for role, rows in roles.items()}, list(roles), identity]
     key = digest(["train-1", *parts, type(identity).__name__, _decisive(settings), run.seed, limit, mode])
+    for role, members in roles.items():
+        for note in check_lengths(members, lm.template, limit, run.plan.data.truncate, role):
+            run.note(note)
     rows = {role: encode_rows(members, lm.template, limit) for role, members in roles.items()}
-    _check_answers(rows)
     schedule = Schedule(
         rows,
         seed=run.seed,
@@ -138,10 +141,10 @@ def train(
     attention = subject.attention
     speed_up_attention(subject, max(row.length for members in rows.values() for row in members))
     precision = pick_precision(saved_precision(run, key) or settings.precision, subject.device)
-    run.record(precision=precision)
+    run.record(precision=precision, threads=torch.get_num_threads())
     weights = Weights(subject.model, precision)
     try:
-        ref = _reference(mode, lm, subject, weights, layers, rows, run, fingerprint)
+        ref = _reference(mode, lm, subject, weights, layers, rows, loss, run, fingerprint)
         optimise(subject.model, weights, Job(schedule, loss, key, layers, ref, label), run)
     finally:
         weights.release()
@@ -161,6 +164,7 @@ def _reference(
     weights: Weights,
     layers: tuple[str, ...],
     rows: Mapping[str, Sequence[Row]],
+    loss: Loss,
     run: Run,
     fingerprint: str,
 ) -> Ref | None:
@@ -176,11 +180,10 @@ def _reference(
                 parameter.data = parameter.data.to(torch.bfloat16)
         return FrozenCopy(frozen.model, layers)
     if mode == "cache":
-        everything = [row for members in rows.values() for row in members]
         subject.model.eval()
-        return cached_logps(
-            lm, subject.model, everything, precision=weights.precision, run=run, fingerprint=fingerprint
-        )
+        read = roles_read(subject.model, rows, loss, lm.template.pad_id, layers)
+        wanted = [row for role in read for row in rows[role]]
+        return cached_logps(lm, subject.model, wanted, precision=weights.precision, run=run, fingerprint=fingerprint)
     return None
 
 
@@ -189,15 +192,3 @@ def _decisive(settings: Train) -> dict[str, object]:
     kept = dataclasses.asdict(settings)
     del kept["checkpoint_every"]
     return kept
-
-
-def _check_answers(rows: Mapping[str, Sequence[Row]]) -> None:
-    """Every row must carry a loss."""
-    problems = [
-        f"{role} row {number + 1}: the prompt fills data.max_length, no answer token is left"
-        for role, members in rows.items()
-        for number, row in enumerate(members)
-        if row.answer_tokens < 1
-    ]
-    if problems:
-        raise DataError(problems, "raise data.max_length")

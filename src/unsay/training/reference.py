@@ -7,7 +7,7 @@ cache    only the log-probabilities of the answer tokens, computed once before t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -20,7 +20,7 @@ from ..naming import digest
 from ..runs.store import Store
 from .batch import Counts, MicroBatch, Row
 from .forward import Forward
-from .step import CachedScores, Ref, View
+from .step import CachedScores, Ref, Step, View
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -132,6 +132,34 @@ def adapter_is_fresh(model: nn.Module) -> bool:
     """Whether the model carries a LoRA adapter that changes nothing yet (every B is zero)."""
     up = [p for name, p in model.named_parameters() if "lora_B" in name or "lora_embedding_B" in name]
     return bool(up) and all(not p.any() for p in up)
+
+
+class _Recorder(Ref):
+    """Notes whose reference is read, and answers with zeros."""
+
+    def __init__(self) -> None:
+        self.read: set[str] = set()
+
+    def view(self, role: str, batch: MicroBatch, counts: Counts) -> CachedScores:
+        self.read.add(role)
+        device = batch.input_ids.device
+        return CachedScores(batch, counts, torch.zeros(int((batch.lengths - batch.answer_start).sum()), device=device))
+
+
+def roles_read(
+    model: nn.Module,
+    rows: Mapping[str, Sequence[Row]],
+    loss: Callable[[Step], object],
+    pad_id: int,
+    layers: tuple[str, ...] = (),
+) -> list[str]:
+    """The roles whose reference an objective reads, found by calling it on one row of each role."""
+    recorder = _Recorder()
+    batch = MicroBatch.of({role: members[:1] for role, members in rows.items()}, pad_id)
+    forward = Forward(model, batch.to(next(model.parameters()).device), layers, grad=False)
+    with torch.no_grad():
+        loss(Step({role: View(forward, role, Counts(1, m[0].answer_tokens), recorder) for role, m in rows.items()}))
+    return [role for role in rows if role in recorder.read]
 
 
 def cached_logps(
