@@ -161,6 +161,16 @@ def test_bf16_returns_fp32_masters_near_those_of_fp32():
     assert not [n for n in odd if "norm" not in n], "weights were rounded to bfloat16"
 
 
+def test_bf16_adds_up_the_gradients_of_micro_batches():
+    """Adam hides a wrong scale, so the norm that is logged is compared."""
+    norms = []
+    for precision, budget in (("fp32", 10_000), ("bf16", 10_000), ("bf16", 60)):
+        run = Run.temporary(dataclasses.replace(BASE, precision=precision, micro_tokens=budget, max_steps=1))
+        go(FineTune(on="all"), tiny_lm(), run=run)
+        norms.append(losses(run)[0]["grad_norm"])
+    assert norms[1:] == pytest.approx([norms[0]] * 2, rel=0.02)
+
+
 def test_bf16_keeps_updates_that_bf16_weights_would_swallow():
     lm = knowing_lm()
     after = go(FineTune(on="forget"), lm, precision="bf16", lr=1e-7, epochs=1)
