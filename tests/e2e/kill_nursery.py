@@ -42,8 +42,8 @@ if __name__ == "__main__":
                 code = child(json.loads(line))
             finally:
                 os._exit(code)
-        sys.stdout.write(f"{pid}\n")
+        sys.stdout.write(f"pid {pid}\n")
         sys.stdout.flush()
         _, status = os.waitpid(pid, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.write(f"status {os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()
