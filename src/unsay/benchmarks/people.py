@@ -41,7 +41,7 @@ class People:
     """The `people` benchmark."""
 
     size: Literal["full", "small"] = "full"
-    """full: 12 persons (3 forgotten, 6 kept, 3 held out); small: the first 6 (2, 3, 1)."""
+    """full: 12 persons (3 forgotten, 6 kept, 3 held out); small: the first 6 (2, 3, 1), and every other world fact."""
     teach: tuple[Kind, ...] = ("k1", "k2", "k3")
     """Kinds of knowledge that the *before* model is taught; k1 is always one. Untaught kinds make no split."""
     max_new_tokens: int = 32
@@ -75,7 +75,7 @@ class People:
             found["related"] = self._rows("forget", ("k2",))
         if "k3" in self.teach:
             found["unrelated"] = self._rows("forget", ("k3",))
-        return {**found, "world": _bundled.world()}
+        return {**found, "world": _bundled.world()[:: 1 if self.size == "full" else 2]}
 
     def metrics(self) -> tuple[Metric, ...]:
         """TOFU's metrics on persons and world facts, memorisation, membership, fluency."""

@@ -1,6 +1,7 @@
 """Six of the fictional persons, taught in seconds: the demo's benchmark.
 
-As `people`, with 2 persons to forget, 3 to keep, 1 held out, and only k1 taught unless `teach` says otherwise.
+As `people`, with 2 persons to forget, 3 to keep, 1 held out, every other world fact, and only k1 taught unless `teach`
+says otherwise.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def test_roles(benchmark, forget, retain, holdout):
     groups = [entities(splits[s]) for s in ("forget", "retain", "holdout")]
     assert [len(g) for g in groups] == [forget, retain, holdout]
     assert len(set.union(*groups)) == forget + retain + holdout, "nobody has two roles"
-    assert len(splits["world"]) >= 60 and entities(splits["world"]) == {""}
+    assert len(splits["world"]) == (60 if benchmark.size == "full" else 30) and entities(splits["world"]) == {""}
 
 
 def test_small_keeps_everybody_in_the_same_role():
