@@ -94,8 +94,11 @@ def outcome(console: Console, folder: Path) -> None:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     # A pipe has no width: lines that wrap there are no use to the next program.
-    wide = console.measure(table, options=console.options.update(max_width=1000)).maximum
-    console.print(table, width=None if console.is_terminal else wide, crop=False)
+    if not console.is_terminal:
+        console.width = max(
+            console.width, console.measure(table, options=console.options.update(max_width=999)).maximum
+        )
+    console.print(table)
     for note in Manifest.load(folder).notes:
         console.print(Text(f"note    {visible(note)}", style="dim"), soft_wrap=True)
     for name in ("model", "report.html"):
