@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
+
+from ..errors import ModelError
+from ..models.layers import head_is_plain
+from .packed import NAME, is_packed, verify
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -11,12 +16,19 @@ SHORT = 512
 """Tokens up to which plain attention beats the fused kernel on a CPU, whose backward pass is slow there."""
 
 
-def speed_up_attention(lm: LM, longest: int) -> None:
-    """Switch to plain attention on a CPU for rows of at most `SHORT` tokens; otherwise leave it as it was loaded.
+def speed_up_attention(lm: LM, longest: int, *, pack: bool = True) -> None:
+    """On a CPU, for rows of at most `SHORT` tokens: packed rows where the model allows it, else plain attention.
 
     Args:
-        lm: The model about to be trained.
+        lm: The model about to be trained, in float32.
         longest: Tokens of the longest row.
+        pack: Whether packing may be tried.
     """
-    if lm.device.type == "cpu" and longest <= SHORT:
-        lm.set_attention("eager")
+    if lm.device.type != "cpu" or longest > SHORT:
+        return
+    if pack and head_is_plain(lm.model):  # asked before the change: it runs the network as it is
+        with contextlib.suppress(ModelError):
+            lm.set_attention(NAME)
+        if is_packed(lm.model) and verify(lm.model, longest):
+            return
+    lm.set_attention("eager")

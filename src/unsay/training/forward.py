@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from ..errors import MethodError, NeedError
 from ..models.layers import backbone, head, head_is_plain, network
 from .batch import MicroBatch
+from .packed import Layout, is_packed, laid_out, layout_of
 from .row_loss import Projection
 
 
 class Forward:
     """The backbone's output for `batch`, and what declared layers gave on the way.
 
-    No attention mask is passed: rows are padded on the right only, so that causal attention never lets a real token see
-    padding; what comes out at padded positions is noise that nothing reads.
+    A model whose attention is `packed.NAME` is given the rows end to end, without padding. Any other is given them
+    padded on the right and no attention mask: causal attention never lets a real token see what follows it, and what
+    comes out at padded positions is noise that nothing reads.
 
     Args:
         model: A causal LM, plain or wrapped by peft.
@@ -47,10 +49,32 @@ class Forward:
         return Projection(found.weight, found.bias, found.softcap, found.scale)
 
     @cached_property
-    def last(self) -> Tensor:
-        """[B, T, D] hidden states that the head reads; [B, T, V] logits where there is no plain head."""
+    def _layout(self) -> Layout | None:
+        packs = self.batch.input_ids.shape[0] > 0 and self.head is not None and is_packed(self._model)
+        return layout_of(self.batch) if packs else None
+
+    def at(self, row: Tensor, position: Tensor) -> Tensor:
+        """[A, D] hidden states that the head reads, of A tokens; [A, V] logits where there is no plain head."""
+        if self._layout is not None:
+            return self._last[0].index_select(0, self._layout.slots[row, position])
+        return self._last.flatten(0, 1).index_select(0, row * self.batch.input_ids.shape[1] + position)
+
+    def run(self) -> None:
+        """Run the forward now instead of when it is first read."""
+        _ = self._last
+
+    @cached_property
+    def _last(self) -> Tensor:
         run = self._model if self.head is None else backbone(self._model)
         rows, width = self.batch.input_ids.shape
+        if self._layout is not None:
+            grad = torch.set_grad_enabled(self._grad and torch.is_grad_enabled())
+            with grad, self._capturing(), laid_out(self._layout):
+                ids, positions = self._layout.line(self.batch.input_ids), self._layout.positions
+                out = run(input_ids=ids, position_ids=positions, use_cache=False)
+            slots = self._layout.slots
+            self._captured = {name: t[0][slots] for name, t in self._captured.items()}
+            return cast(Tensor, out.last_hidden_state)
         ids = self.batch.input_ids if rows else self.batch.input_ids.new_zeros(1, 1)  # shapes of an empty role
         with torch.set_grad_enabled(self._grad and torch.is_grad_enabled()), self._capturing():
             out = run(input_ids=ids, use_cache=False)
@@ -75,7 +99,7 @@ class Forward:
                 f"the objective reads layer {layer!r}, and declares {', '.join(self._layers) or 'none'}",
                 "name it in the method's layers",
             )
-        _ = self.last
+        self.run()
         return self._captured[layer]
 
     @contextlib.contextmanager

@@ -15,6 +15,7 @@ from ..naming import digest, kebab
 from ..registry import name_of
 from .attention import speed_up_attention
 from .batch import Row, encode_rows
+from .packed import is_packed
 from .reference import AdapterOff, FrozenCopy, Mode, Uses, cached_logps, choose, roles_read
 from .schedule import Schedule
 from .step import Ref, Step
@@ -127,6 +128,11 @@ def train(
         for note in check_lengths(members, lm.template, limit, run.plan.data.truncate, role):
             run.note(note)
     rows = {role: encode_rows(members, lm.template, limit) for role, members in roles.items()}
+    subject = lm.fork()
+    attention = subject.attention
+    recomputes = any("checkpointing" in name and value for name, value in settings.extra.items())
+    longest = max((row.length for members in rows.values() for row in members), default=0)
+    speed_up_attention(subject, longest, pack=not recomputes)
     schedule = Schedule(
         rows,
         seed=run.seed,
@@ -136,10 +142,8 @@ def train(
         max_steps=settings.max_steps,
         paired=paired,
         pad_id=lm.template.pad_id,
+        packed=is_packed(subject.model),
     )
-    subject = lm.fork()
-    attention = subject.attention
-    speed_up_attention(subject, max(row.length for members in rows.values() for row in members))
     precision = pick_precision(saved_precision(run, key) or settings.precision, subject.device)
     run.record(precision=precision, threads=torch.get_num_threads())
     weights = Weights(subject.model, precision)

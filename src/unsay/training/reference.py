@@ -58,7 +58,7 @@ class AdapterOff(Ref):
         """The rows through the weights under the adapter."""
         forward = Forward(self._model, batch, self._layers, grad=False)
         with torch.no_grad(), reference_disabled(self._model):
-            _ = forward.last
+            forward.run()
         return _FrozenView(forward, role, counts)
 
 

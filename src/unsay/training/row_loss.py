@@ -131,17 +131,30 @@ class _Gradients:
     def __init__(self, needed: tuple[bool, ...], states: Tensor, weight: Tensor | None, bias: Tensor | None):
         self._given = states, weight
         self.states = torch.zeros_like(states) if needed[0] else None
-        self.weight = torch.zeros_like(weight) if weight is not None and needed[1] else None
+        self._wants_weight = weight is not None and needed[1]
+        self._weight: Tensor | None = None
         self.bias = torch.zeros_like(bias) if bias is not None and needed[2] else None
 
     def add(self, rows: slice, slope: Tensor) -> None:
         states, weight = self._given
         if self.states is not None:
             self.states[rows] = slope if weight is None else slope @ weight
-        if self.weight is not None:
-            self.weight.addmm_(slope.t(), states[rows])
+        if self._wants_weight and self._weight is None:
+            self._weight = slope.t() @ states[rows]
+        elif self._weight is not None:
+            self._weight.addmm_(slope.t(), states[rows])
         if self.bias is not None:
             self.bias += slope.sum(0)
+
+    @property
+    def weight(self) -> Tensor | None:
+        """[V, D]; zeros when there were no rows."""
+        given = self._given[1]
+        return (
+            torch.zeros_like(given)
+            if given is not None and self._wants_weight and self._weight is None
+            else self._weight
+        )
 
 
 def _product(states: Tensor, head: Projection | None) -> Tensor:

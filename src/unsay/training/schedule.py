@@ -30,6 +30,7 @@ class Batch:
     counts: Mapping[str, Counts]
     real_tokens: int
     padded_tokens: int
+    """Tokens computed, `real_tokens` when nothing is padded."""
 
 
 class Schedule(Dataset[Batch]):
@@ -47,6 +48,7 @@ class Schedule(Dataset[Batch]):
         max_steps: Overrides `epochs` when positive.
         paired: Keep the rows of one item in one micro-batch.
         pad_id: Fills the batches.
+        packed: Rows will be laid end to end, so that only the budget decides how a batch is split.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Schedule(Dataset[Batch]):
         max_steps: int = -1,
         paired: bool = False,
         pad_id: int,
+        packed: bool = False,
     ):
         self._rows = {role: list(members) for role, members in rows.items()}
         self._first = next(iter(self._rows))
@@ -68,6 +71,7 @@ class Schedule(Dataset[Batch]):
         self._micro_tokens = micro_tokens
         self._paired = paired
         self._pad_id = pad_id
+        self._packed = packed
         size = len(self._rows[self._first])
         _check(self._rows, self._first)
         self.steps_per_epoch = math.ceil(size / batch)
@@ -92,7 +96,7 @@ class Schedule(Dataset[Batch]):
             for part in parts
         )
         real = sum(row.length for item in items for row in item.values())
-        return Batch(micros, counts, real, sum(micro.padded_tokens for micro in micros))
+        return Batch(micros, counts, real, real if self._packed else sum(micro.padded_tokens for micro in micros))
 
     def _indices(self, step: int) -> list[tuple[int, int]]:
         """(epoch, row number) of one step's items."""
@@ -113,6 +117,8 @@ class Schedule(Dataset[Batch]):
         width = max(rows)
         total = sum(size * n for size, n in zip(sizes, rows, strict=True))
         least = min(max(1, math.ceil(total / self._micro_tokens)), len(sizes))
+        if self._packed:
+            return _level(sizes, least)
         most = min(max(least, least * _EXTRA), len(sizes))
         for k in range(least, most + 1):
             parts = split_sorted(sizes, k)
@@ -121,6 +127,14 @@ class Schedule(Dataset[Batch]):
             if padded * (1 - _WASTE) <= sum(sizes) and largest <= 1.5 * self._micro_tokens:
                 break
         return parts
+
+
+def _level(sizes: Sequence[int], k: int) -> list[list[int]]:
+    """Units sorted by length in at most `k` groups of about as many tokens."""
+    order = sorted(range(len(sizes)), key=lambda i: -sizes[i])
+    middle = np.cumsum([sizes[i] for i in order]) - np.array([sizes[i] / 2 for i in order])
+    group = (middle * k // sum(sizes)).astype(int)
+    return [[i for i, g in zip(order, group, strict=True) if g == wanted] for wanted in sorted(set(group))]
 
 
 def _check(rows: Mapping[str, Sequence[Row]], first: str) -> None:

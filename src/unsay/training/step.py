@@ -113,10 +113,8 @@ class View(Scores):
     def states(self) -> Tensor:
         """[A, D] hidden states that predict the answer tokens; logits where `Forward.head` is None."""
         start = self._forward.batch.roles[self._role].start
-        width = self._batch.input_ids.shape[1]
-        row, at = self.mask.nonzero(as_tuple=True)
-        last = self._forward.last
-        return last.reshape(-1, last.shape[-1]).index_select(0, (row + start) * width + at)
+        row, position = self.mask.nonzero(as_tuple=True)
+        return self._forward.at(row + start, position)
 
     def _answer_logps(self) -> Tensor:
         if self.targets.numel() == 0:

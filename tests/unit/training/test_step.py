@@ -6,8 +6,10 @@ import torch
 from unsay.errors import MethodError, NeedError
 from unsay.models._tiny import FAMILIES
 from unsay.testing import facts, tiny_lm
+from unsay.training.attention import speed_up_attention
 from unsay.training.batch import Counts, MicroBatch, encode_rows
 from unsay.training.forward import Forward
+from unsay.training.packed import NAME, is_packed, verify
 from unsay.training.reference import AdapterOff, CachedLogps, FrozenCopy, adapter_is_fresh
 from unsay.training.step import Step, View
 
@@ -22,9 +24,25 @@ def step_of(lm, batch, ref=None, layers=()):
     return Step({role: View(forward, role, Counts(5, 50), ref) for role in batch.roles})
 
 
+PACKING = {
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gpt-neox",
+    "phi",
+    "phi3",
+    "gpt2",
+    "gemma3",
+}  # gemma2 soft-caps its scores
+
+
+@pytest.mark.parametrize("pack", [False, True], ids=["padded", "packed"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_views_equal_the_network_in_value_and_gradient(family):
+def test_views_equal_the_network_in_value_and_gradient(family, pack):
     lm, plain = tiny_lm(family), tiny_lm(family)
+    speed_up_attention(lm, 60, pack=pack)
+    assert is_packed(lm.model) == (pack and family in PACKING)
     batch = batch_of(lm)
     step = step_of(lm, batch)
     (step.forget.nll + 2 * step.retain.mean(step.retain.logps)).backward()
@@ -44,12 +62,28 @@ def test_views_equal_the_network_in_value_and_gradient(family):
             assert torch.allclose(ours[name].grad, parameter.grad, atol=1e-4 * scale), name
 
 
-def test_hidden_is_what_the_layer_gives():
+@pytest.mark.parametrize("pack", [False, True], ids=["padded", "packed"])
+def test_hidden_is_what_the_layer_gives(pack):
     lm = tiny_lm()
     batch = batch_of(lm)
-    step = step_of(lm, batch, layers=("model.layers.1",))
-    states = lm.model.model(input_ids=batch.input_ids, output_hidden_states=True).hidden_states
-    assert torch.allclose(step.retain.hidden("model.layers.1"), states[2][4:], atol=1e-5)
+    states = lm.model.model(input_ids=batch.input_ids, output_hidden_states=True).hidden_states[2][4:]
+    speed_up_attention(lm, 60, pack=pack)
+    found = step_of(lm, batch, layers=("model.layers.1",)).retain.hidden("model.layers.1")
+    real = torch.arange(states.shape[1]) < batch.lengths[4:, None]
+    assert found.shape == states.shape and torch.allclose(found[real], states[real], atol=1e-5)
+
+
+def test_a_packed_model_still_takes_ordinary_batches():
+    lm, plain = tiny_lm(), tiny_lm()
+    lm.set_attention(NAME)
+    ids = torch.arange(5, 15).view(2, 5)
+    assert torch.allclose(lm.model(input_ids=ids).logits, plain.model(input_ids=ids).logits, atol=1e-5)
+
+
+def test_windows_shorter_than_the_rows_are_not_packed():
+    lm = tiny_lm("mistral", sliding_window=16)
+    lm.set_attention(NAME)
+    assert verify(lm.model, 16) and not verify(lm.model, 17)
 
 
 def test_an_empty_role_gives_exact_zeros():
