@@ -19,7 +19,7 @@ from typing import Any
 from .errors import PlanError
 from .naming import file_digest, kebab
 
-KINDS = ("methods", "metrics", "benchmarks", "attacks")
+KINDS = ("methods", "metrics", "benchmarks", "attacks", "writers", "tokens", "combiners", "stops")
 _ROOT = Path(__file__).parent
 _INFRASTRUCTURE = {"metrics": {"needs", "have", "score"}}
 

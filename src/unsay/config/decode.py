@@ -17,7 +17,16 @@ from .plan import Plan
 from .yaml12 import load_file
 
 _PLAN_KINDS = {"method": "methods", "benchmark": "benchmarks", "attacks": "attacks"}
-_PROTOCOLS = {"Method": "methods", "Benchmark": "benchmarks", "Attack": "attacks", "Metric": "metrics"}
+_PROTOCOLS = {
+    "Method": "methods",
+    "Benchmark": "benchmarks",
+    "Attack": "attacks",
+    "Metric": "metrics",
+    "Writer": "writers",
+    "TokenWeights": "tokens",
+    "Combiner": "combiners",
+    "Stop": "stops",
+}
 
 
 def read_plan(start: str | None, words: Iterable[str]) -> tuple[Plan, dict[str, str]]:

@@ -57,6 +57,18 @@ class DataSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecAdam:
+    """Adam that is pulled toward the first weights, less and less: see training/recadam.py."""
+
+    pull: float = 5000.0
+    """Strength of the pull; times the learning rate it is the share of the way back that one step takes."""
+    midpoint: float = 0.25
+    """Share of the training after which pull and gradient weigh the same."""
+    slope: float = 20.0
+    """How fast the one gives way to the other."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
     """How gradient steps are taken."""
 
@@ -80,6 +92,8 @@ class Train:
     """Where the frozen model's numbers come from; auto picks the cheapest that can answer."""
     checkpoint_every: int = 50
     """Optimiser steps between resumable checkpoints; 0 writes none but on a signal."""
+    recadam: RecAdam | None = None
+    """Use RecAdam instead of AdamW."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further `transformers.TrainingArguments` fields, checked by it."""
 

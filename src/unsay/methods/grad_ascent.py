@@ -12,18 +12,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing import Literal
+
 from torch import Tensor
 
-from ..training.gradient import GradientMethod
+from ..training.objective import Objective
 from ..training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradAscent(GradientMethod):
+class GradAscent(Objective):
     """Maximise the loss on the forget rows; nothing else."""
 
-    uses_retain = False
+    retain: Literal["none", "nll", "kl", "hidden"] = "none"
+    """What holds the retain rows."""
 
-    def loss(self, step: Step) -> Tensor:
+    def forget_term(self, step: Step) -> Tensor:
         """Minus the NLL of the forget answers."""
         return -step.forget.nll

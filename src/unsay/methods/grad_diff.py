@@ -14,19 +14,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..training.gradient import GradientMethod
+from ..training.objective import Objective
 from ..training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradDiff(GradientMethod):
+class GradDiff(Objective):
     """Gradient ascent with a retain term."""
 
-    forget_weight: float = 1.0
-    """γ."""
-    retain_weight: float = 1.0
-    """α."""
-
-    def loss(self, step: Step) -> dict[str, Tensor]:
-        """Weighted NLLs of opposite sign."""
-        return {"forget": -self.forget_weight * step.forget.nll, "retain": self.retain_weight * step.retain.nll}
+    def forget_term(self, step: Step) -> Tensor:
+        """Minus the NLL of the forget answers."""
+        return -step.forget.nll

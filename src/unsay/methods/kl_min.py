@@ -11,23 +11,21 @@ Differs  The KL is a mean over answer tokens only: over prompt and padding too, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
-from ..training.gradient import GradientMethod
+from ..training.objective import Objective
 from ..training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
-class KLMin(GradientMethod):
+class KLMin(Objective):
     """Gradient ascent with KL to the frozen model on the retain rows."""
 
-    forget_weight: float = 1.0
-    """γ."""
-    retain_weight: float = 1.0
-    """α."""
-    uses_reference = True
+    retain: Literal["none", "nll", "kl", "hidden"] = "kl"
+    """What holds the retain rows."""
 
-    def loss(self, step: Step) -> dict[str, Tensor]:
-        """Ascent on forget, KL on retain."""
-        return {"forget": -self.forget_weight * step.forget.nll, "retain": self.retain_weight * step.retain.kl}
+    def forget_term(self, step: Step) -> Tensor:
+        """Minus the NLL of the forget answers."""
+        return -step.forget.nll

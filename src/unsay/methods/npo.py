@@ -17,40 +17,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import PlanError
-from ..training.gradient import GradientMethod, RetainTerm, retain_term
-from ..training.reference import Uses
+from ..training.objective import Objective
 from ..training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
-class NPO(GradientMethod):
+class NPO(Objective):
     """Bounded ascent: an example counts less the more it is forgotten."""
 
     beta: float = 0.1
     """Inverse temperature β."""
-    retain: RetainTerm = "nll"
-    """What holds the retain rows: none, nll or kl."""
-    retain_weight: float = 1.0
-    """α."""
+    compares = "logps"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.beta <= 0:
             raise PlanError(f"beta: should be positive, got {self.beta!r}", "0.1 is the paper's")
 
-    @property
-    def uses_retain(self) -> bool:  # type: ignore[override]
-        """Only with a retain term."""
-        return self.retain != "none"
-
-    @property
-    def uses_reference(self) -> Uses:  # type: ignore[override]
-        """Log-probabilities of the forget answers; distributions for KL."""
-        return True if self.retain == "kl" else "logps"
-
-    def loss(self, step: Step) -> dict[str, Tensor]:
-        """The preference term, and the retain term."""
+    def forget_term(self, step: Step) -> Tensor:
+        """The preference term."""
         ratio = step.forget.logps - step.forget.ref.logps  # [B]
-        terms = {"forget": step.forget.mean(-2 / self.beta * F.logsigmoid(-self.beta * ratio))}
-        if self.retain != "none":
-            terms["retain"] = self.retain_weight * retain_term(step, self.retain)
-        return terms
+        return step.forget.mean(-2 / self.beta * F.logsigmoid(-self.beta * ratio))

@@ -12,18 +12,17 @@ Differs  The paper writes the margin as one number, which is β·δ here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import PlanError
-from ..training.gradient import GradientMethod
+from ..training.objective import Objective
 from ..training.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
-class SimNPO(GradientMethod):
+class SimNPO(Objective):
     """NPO on the mean log-probability, without a reference."""
 
     beta: float = 4.5
@@ -32,25 +31,13 @@ class SimNPO(GradientMethod):
     """NLL per token above which an answer counts as forgotten, δ."""
     forget_weight: float = 0.125
     """γ."""
-    retain: Literal["none", "nll"] = "nll"
-    """What holds the retain rows."""
-    retain_weight: float = 1.0
-    """α."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.beta <= 0:
             raise PlanError(f"beta: should be positive, got {self.beta!r}", "4.5 is the default")
 
-    @property
-    def uses_retain(self) -> bool:  # type: ignore[override]
-        """Only with a retain term."""
-        return self.retain != "none"
-
-    def loss(self, step: Step) -> dict[str, Tensor]:
-        """The preference term, and the retain term."""
+    def forget_term(self, step: Step) -> Tensor:
+        """The preference term."""
         margin = -step.forget.mean_logps - self.delta  # [B]
-        forget = step.forget.mean(-2 / self.beta * F.logsigmoid(self.beta * margin))
-        terms = {"forget": self.forget_weight * forget}
-        if self.retain != "none":
-            terms["retain"] = self.retain_weight * step.retain.nll
-        return terms
+        return step.forget.mean(-2 / self.beta * F.logsigmoid(self.beta * margin))

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..data.batch import pad
@@ -23,6 +25,8 @@ class Row:
 
     tokens: Encoded
     key: str
+    weights: NDArray[np.float32] | None = None
+    """[answer tokens] how much each counts; None is 1 each."""
 
     @property
     def length(self) -> int:
@@ -33,6 +37,11 @@ class Row:
     def answer_tokens(self) -> int:
         """Tokens that carry the loss, end of turn included."""
         return self.length - self.tokens.answer_start
+
+    @property
+    def mass(self) -> float:
+        """Sum of the token weights: what a mean over tokens divides by."""
+        return self.answer_tokens if self.weights is None else float(self.weights.sum(dtype=np.float64))
 
 
 def encode_rows(rows: Sequence[Example], template: Template, max_length: int | None = None) -> list[Row]:
@@ -48,7 +57,16 @@ class Counts:
     """Size of one role over a whole accumulated batch."""
 
     sequences: int = 0
-    answer_tokens: int = 0
+    answer_tokens: float = 0
+    """Answer tokens, each counted by its weight."""
+    unweighted: float = 0
+    """Answer tokens less `answer_tokens`: what weights below 1 leave out."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> Counts:
+        """The size of `rows`."""
+        mass = sum(row.mass for row in rows)
+        return cls(len(rows), mass, sum(row.answer_tokens for row in rows) - mass)
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,8 @@ class MicroBatch:
     """[B] int64, ≥ 1"""
     keys: tuple[str, ...]
     roles: Mapping[str, slice]
+    weights: Tensor | None = None
+    """[B, T-1] float32: how much the next token counts, 0 off the answer; None is 1 for every answer token."""
 
     @classmethod
     def of(cls, rows: Mapping[str, Sequence[Row]], pad_id: int) -> MicroBatch:
@@ -73,9 +93,14 @@ class MicroBatch:
             roles[role] = slice(len(flat), len(flat) + len(members))
             flat.extend(members)
         ids, lengths, start = pad([row.tokens for row in flat], pad_id)
-        return cls(
-            torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(start), tuple(r.key for r in flat), roles
-        )
+        weights = None
+        if any(row.weights is not None for row in flat):
+            weights = torch.zeros(ids.shape[0], max(ids.shape[1] - 1, 0))
+            for number, row in enumerate(flat):
+                own = 1.0 if row.weights is None else torch.from_numpy(row.weights)
+                weights[number, row.tokens.answer_start - 1 : row.length - 1] = own
+        keys = tuple(r.key for r in flat)
+        return cls(torch.from_numpy(ids), torch.from_numpy(lengths), torch.from_numpy(start), keys, roles, weights)
 
     def only(self, role: str) -> MicroBatch:
         """The rows of one role, padded as before (so that shapes agree with the whole)."""
@@ -86,12 +111,18 @@ class MicroBatch:
             self.answer_start[rows],
             self.keys[rows],
             {role: slice(0, rows.stop - rows.start)},
+            None if self.weights is None else self.weights[rows],
         )
 
     def to(self, device: torch.device) -> MicroBatch:
         """On another device."""
         return MicroBatch(
-            self.input_ids.to(device), self.lengths.to(device), self.answer_start.to(device), self.keys, self.roles
+            self.input_ids.to(device),
+            self.lengths.to(device),
+            self.answer_start.to(device),
+            self.keys,
+            self.roles,
+            None if self.weights is None else self.weights.to(device),
         )
 
     @property

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
-from ..data.batch import groups
 from ..errors import MethodError, NeedError
 from ..models.adapters import reference_disabled
+from ..models.offset import OffsetModel
 from ..naming import digest
 from ..runs.store import Store
 from .batch import Counts, MicroBatch, Row
 from .forward import Forward
+from .scan import answer_logps, scan
 from .step import CachedScores, Ref, Step, View
 
 if TYPE_CHECKING:
@@ -30,33 +31,31 @@ Uses = bool | Literal["logps"]
 """What an objective reads of the reference: nothing, anything, or answer log-probabilities alone (cacheable)."""
 Mode = Literal["copy", "adapter", "cache"]
 
-_SWEEP_TOKENS = 4096
-"""Padded tokens per forward of the sweep, which keeps no activations."""
-
 
 class FrozenCopy(Ref):
     """A second model, without gradient."""
 
-    def __init__(self, model: nn.Module, layers: tuple[str, ...] = ()):
+    def __init__(self, model: nn.Module, layers: tuple[str, ...] = (), *, shallow: bool = False):
         self._model = model.eval()
-        self._layers = layers
+        self._layers, self._shallow = layers, shallow
 
     def view(self, role: str, batch: MicroBatch, counts: Counts) -> View:
         """The rows through the frozen weights."""
         with torch.no_grad():
-            return _FrozenView(Forward(self._model, batch, self._layers, grad=False), role, counts)
+            forward = Forward(self._model, batch, self._layers, grad=False, shallow=self._shallow)
+            return _FrozenView(forward, role, counts)
 
 
 class AdapterOff(Ref):
     """The model under training with its adapter switched off for the moment."""
 
-    def __init__(self, model: nn.Module, layers: tuple[str, ...] = ()):
+    def __init__(self, model: nn.Module, layers: tuple[str, ...] = (), *, shallow: bool = False):
         self._model = model
-        self._layers = layers
+        self._layers, self._shallow = layers, shallow
 
     def view(self, role: str, batch: MicroBatch, counts: Counts) -> View:
         """The rows through the weights under the adapter."""
-        forward = Forward(self._model, batch, self._layers, grad=False)
+        forward = Forward(self._model, batch, self._layers, grad=False, shallow=self._shallow)
         with torch.no_grad(), reference_disabled(self._model):
             forward.run()
         return _FrozenView(forward, role, counts)
@@ -129,7 +128,9 @@ def choose(uses: Uses, wanted: str, model: nn.Module) -> Mode | None:
 
 
 def adapter_is_fresh(model: nn.Module) -> bool:
-    """Whether the model carries a LoRA adapter that changes nothing yet (every B is zero)."""
+    """Whether the model carries a LoRA adapter that changes nothing yet (every B is zero), or an offset of 0."""
+    if isinstance(model, OffsetModel):
+        return model.is_zero()
     up = [p for name, p in model.named_parameters() if "lora_B" in name or "lora_embedding_B" in name]
     return bool(up) and all(not p.any() for p in up)
 
@@ -180,24 +181,7 @@ def cached_logps(
     store = Store()
     table = store.get_table(key)
     if table is None:
-        table = _sweep(model, unique, lm.template.pad_id, run)
+        logps = scan(model, unique, lm.template.pad_id, answer_logps, run, "reference")
+        table = {"key": [row.key for row in unique], "logps": logps}
         store.put_table(key, table)
     return CachedLogps({k: torch.from_numpy(v.copy()) for k, v in zip(table["key"], table["logps"], strict=True)})
-
-
-def _sweep(model: nn.Module, rows: Sequence[Row], pad_id: int, run: Run) -> dict[str, list]:
-    device = next(model.parameters()).device
-    keys, logps = [], []
-    with torch.no_grad(), run.progress("reference", len(rows), "rows") as bar:
-        for group in groups([row.length for row in rows], _SWEEP_TOKENS):
-            run.check_stop()
-            members = [rows[i] for i in group]
-            batch = MicroBatch.of({"rows": members}, pad_id).to(device)
-            view = View(Forward(model, batch, grad=False), "rows", Counts())
-            values = view.token_logps.float().cpu()
-            mask = view.mask.cpu()
-            for number, row in enumerate(members):
-                keys.append(row.key)
-                logps.append(values[number][mask[number]].numpy())
-            bar.advance(len(members))
-    return {"key": keys, "logps": logps}

@@ -74,6 +74,27 @@ def divergence_from(reference: Callable[[slice], Tensor]) -> Row:
     return row
 
 
+def cross_entropy_to(target: Callable[[Tensor, slice], Tensor]) -> Row:
+    """``−Σ_v q_v log p_v`` of a fixed distribution q [C, V], which may be made from the logits; the gradient is ``p − q``."""
+
+    def row(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        q = target(logits, rows)
+        logp = torch.log_softmax(logits, -1)
+        value = -(q * logp).sum(-1)
+        return value, logp.exp_().sub_(q)
+
+    return row
+
+
+def is_best(targets: Tensor) -> Row:
+    """1 where the target has the largest logit, else 0; no gradient."""
+
+    def row(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        return (logits.argmax(-1) == targets[rows]).float(), torch.zeros_like(logits)
+
+    return row
+
+
 def row_values(states: Tensor, head: Projection | None, row: Row) -> Tensor:
     """`row` of every answer position, differentiable once with respect to states, head weight and bias.
 

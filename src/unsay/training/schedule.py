@@ -15,7 +15,8 @@ from ..naming import derive_seed
 from .batch import Counts, MicroBatch, Row
 
 DRAWN = "retain"
-"""The role whose rows are drawn at random, one for each row of the first role; all others go along with it by index."""
+"""The role whose rows are drawn at random, one for each row of the first role; roles called ``retain_…`` are drawn
+with it, and all others go along with the first role by index."""
 _WASTE = 0.05
 """More micro-batches than the budget asks for are made while padding exceeds this share …"""
 _EXTRA = 2
@@ -33,8 +34,9 @@ class Batch:
     """Tokens computed, `real_tokens` when nothing is padded."""
 
 
-class Schedule(Dataset[Batch]):
-    """All batches of a training, by step number.
+class Schedule(Dataset[int]):
+    """All batches of a training, by step number. As a dataset it yields step numbers: loaders look ahead, and which
+    rows rest is only known when a step begins.
 
     The first role drives: an epoch is one pass over its rows in the order ``perm(seed, epoch)``. Row i of every
     other role accompanies row i of the first, but for `DRAWN`, whose partner of row i is drawn anew in every epoch.
@@ -49,6 +51,8 @@ class Schedule(Dataset[Batch]):
         paired: Keep the rows of one item in one micro-batch.
         pad_id: Fills the batches.
         packed: Rows will be laid end to end, so that only the budget decides how a batch is split.
+        apart: Keep drawn rows out of the micro-batches of the others (unless `paired`): their gradients are wanted
+            one by one.
     """
 
     def __init__(
@@ -63,6 +67,7 @@ class Schedule(Dataset[Batch]):
         paired: bool = False,
         pad_id: int,
         packed: bool = False,
+        apart: bool = False,
     ):
         self._rows = {role: list(members) for role, members in rows.items()}
         self._first = next(iter(self._rows))
@@ -72,26 +77,35 @@ class Schedule(Dataset[Batch]):
         self._paired = paired
         self._pad_id = pad_id
         self._packed = packed
+        self._apart = apart
         size = len(self._rows[self._first])
         _check(self._rows, self._first)
         self.steps_per_epoch = math.ceil(size / batch)
+        self.resting: frozenset[int] = frozenset()
+        """Numbers of the rows of the first role that are left out for now, never all of them."""
         self.steps = max_steps if max_steps > 0 else max(1, math.ceil(epochs * self.steps_per_epoch - 1e-9))
 
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> int:
+        return step
+
+    def batch(self, step: int) -> Batch:
+        """The rows of one step."""
         items = [self._item(epoch, i) for epoch, i in self._indices(step)]
-        counts = {role: Counts(len(items), sum(item[role].answer_tokens for item in items)) for role in self._rows}
+        counts = {role: Counts.of([item[role] for item in items]) for role in self._rows}
         if self._paired:
             units = items
         else:
             units = [{role: row} for item in items for role, row in item.items()]
-        sizes = [max(row.length for row in unit.values()) for unit in units]
-        parts = self._split(sizes, [len(unit) for unit in units])
+        groups = [units]
+        if self._apart and not self._paired:
+            groups = [[u for u in units if all(map(_drawn, u)) == drawn] for drawn in (False, True)]
+        parts = [[group[i] for i in part] for group in groups if group for part in self._split(group)]
         micros = tuple(
             MicroBatch.of(
-                {role: [units[i][role] for i in part if role in units[i]] for role in self._rows}, self._pad_id
+                {role: [unit[role] for unit in part if role in unit] for role in self._rows}, self._pad_id
             )
             for part in parts
         )
@@ -103,17 +117,23 @@ class Schedule(Dataset[Batch]):
         epoch, at = divmod(step, self.steps_per_epoch)
         size = len(self._rows[self._first])
         order = np.random.default_rng(derive_seed(self._seed, "order", epoch)).permutation(size)
-        return [(epoch, int(i)) for i in order[at * self._batch : (at + 1) * self._batch]]
+        if not self.resting:
+            return [(epoch, int(i)) for i in order[at * self._batch : (at + 1) * self._batch]]
+        awake = [int(i) for i in order if i not in self.resting]
+        # as many steps as ever, each with fewer rows; a step left with none takes one in turn
+        return [(epoch, i) for i in awake[at :: self.steps_per_epoch] or [awake[at % len(awake)]]]
 
     def _item(self, epoch: int, i: int) -> dict[str, Row]:
         item = {}
         for role, members in self._rows.items():
-            partner = role == DRAWN and role != self._first
-            item[role] = members[derive_seed(self._seed, role, epoch, i) % len(members) if partner else i]
+            partner = _drawn(role) and role != self._first
+            item[role] = members[derive_seed(self._seed, DRAWN, epoch, i) % len(members) if partner else i]
         return item
 
-    def _split(self, sizes: Sequence[int], rows: Sequence[int]) -> list[list[int]]:
+    def _split(self, units: Sequence[Mapping[str, Row]]) -> list[list[int]]:
         """Units of similar length together: as many groups as the budget needs, more while padding is too much."""
+        sizes = [max(row.length for row in unit.values()) for unit in units]
+        rows = [len(unit) for unit in units]
         width = max(rows)
         total = sum(size * n for size, n in zip(sizes, rows, strict=True))
         least = min(max(1, math.ceil(total / self._micro_tokens)), len(sizes))
@@ -137,6 +157,10 @@ def _level(sizes: Sequence[int], k: int) -> list[list[int]]:
     return [[i for i, g in zip(order, group, strict=True) if g == wanted] for wanted in sorted(set(group))]
 
 
+def _drawn(role: str) -> bool:
+    return role == DRAWN or role.startswith(f"{DRAWN}_")
+
+
 def _check(rows: Mapping[str, Sequence[Row]], first: str) -> None:
     size = len(rows[first])
     if not size:
@@ -147,5 +171,6 @@ def _check(rows: Mapping[str, Sequence[Row]], first: str) -> None:
                 "the method needs retain rows, and there are none",
                 "give retain=, or choose a method without a retain term",
             )
-        if role != DRAWN and len(members) != size:
-            raise DataError(f"{len(members)} {role} rows for {size} {first} rows, expected as many")
+        leader = DRAWN if _drawn(role) else first
+        if len(members) != len(rows.get(leader, members)):
+            raise DataError(f"{len(members)} {role} rows for {len(rows[leader])} {leader} rows, expected as many")

@@ -6,7 +6,7 @@ A view may be empty in a micro-batch; every term built from it is then exactly z
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 
 import torch
@@ -15,7 +15,10 @@ from torch import Tensor
 from ..errors import NeedError
 from .batch import Counts, MicroBatch, answer_mask
 from .forward import Forward
-from .row_loss import divergence_from, log_probability, row_values
+from .row_loss import Row, divergence_from, log_probability, row_values
+
+Reweigh = Callable[[Tensor, Tensor], Tensor]
+"""Token NLLs [B, T-1] without gradient and the answer mask [B, T-1] → token weights [B, T-1]."""
 
 
 class Scores:
@@ -62,15 +65,22 @@ class Scores:
         flat = values.new_zeros(self.mask.numel()).index_put((self.mask.flatten().nonzero()[:, 0],), values)
         return flat.view(self.mask.shape)
 
+    @cached_property
+    def weights(self) -> Tensor | None:
+        """[B, T-1] how much each token counts, 0 off the answer; None is 1 for every answer token."""
+        return self._batch.weights
+
     @property
     def logps(self) -> Tensor:
-        """[B] sums over each answer: S(y|x)."""
-        return self.token_logps.sum(-1)
+        """[B] weighted sums over each answer: S(y|x)."""
+        return (self.token_logps if self.weights is None else self.token_logps * self.weights).sum(-1)
 
     @property
     def mean_logps(self) -> Tensor:
-        """[B] means over the tokens of each answer."""
-        return self.logps / (self._batch.lengths - self._batch.answer_start)
+        """[B] weighted means over the tokens of each answer."""
+        if self.weights is None:
+            return self.logps / (self._batch.lengths - self._batch.answer_start)
+        return self.logps / self.weights.sum(-1)
 
     @property
     def nll(self) -> Tensor:
@@ -82,11 +92,19 @@ class Scores:
         return per_sequence.sum() / max(self._counts.sequences, 1)
 
     def token_mean(self, per_token: Tensor) -> Tensor:
-        """[] mean of [A] or [B, T-1] numbers over the role's answer tokens in the whole accumulated batch.
+        """[] weighted mean of [A] or [B, T-1] numbers over the role's answer tokens in the whole accumulated batch.
 
         [B, T-1] numbers must be 0 off the answer.
         """
-        return per_token.sum() / max(self._counts.answer_tokens, 1)
+        if self.weights is not None:
+            per_token = per_token * (self.weights if per_token.dim() == 2 else self.weights[self.mask])
+        return per_token.sum() / (self._counts.answer_tokens or 1)
+
+    def rest_mean(self, per_token: Tensor) -> Tensor:
+        """[] mean of [A] numbers over what token weights m between 0 and 1 leave out: Σ (1−m)·x / Σ (1−m)."""
+        if self.weights is None:
+            return per_token.sum() * 0
+        return ((1 - self.weights[self.mask]) * per_token).sum() / (self._counts.unweighted or 1)
 
 
 class CachedScores(Scores):
@@ -103,11 +121,21 @@ class CachedScores(Scores):
 class View(Scores):
     """One role's rows seen through a model."""
 
-    def __init__(self, forward: Forward, role: str, counts: Counts, ref: Ref | None = None):
+    def __init__(
+        self, forward: Forward, role: str, counts: Counts, ref: Ref | None = None, reweigh: Reweigh | None = None
+    ):
         super().__init__(forward.batch.only(role), counts)
         self._forward = forward
         self._role = role
         self._ref = ref
+        self._reweigh = reweigh
+
+    @cached_property
+    def weights(self) -> Tensor | None:
+        """See `Scores.weights`; chosen by the present likelihoods where the plan says so."""
+        if self._reweigh is None:
+            return self._batch.weights
+        return self._reweigh(-self.token_logps.detach(), self.mask)
 
     @cached_property
     def states(self) -> Tensor:
@@ -117,9 +145,13 @@ class View(Scores):
         return self._forward.at(row + start, position)
 
     def _answer_logps(self) -> Tensor:
+        return self.token_values(log_probability(self.targets))
+
+    def token_values(self, row: Row) -> Tensor:
+        """[A] one number from the logits of each answer position, which are never kept whole; see `row_loss`."""
         if self.targets.numel() == 0:
             return torch.zeros(0, device=self.targets.device)
-        return row_values(self.states, self._forward.head, log_probability(self.targets))
+        return row_values(self.states, self._forward.head, row)
 
     @property
     def logits(self) -> Tensor:
@@ -142,7 +174,31 @@ class View(Scores):
                 f"the objective reads step.{self._role}.ref without declaring it",
                 "set uses_reference = True on the class",
             )
-        return self._ref.view(self._role, self._batch, self._counts)
+        found = self._ref.view(self._role, self._batch, self._counts)
+        if self._reweigh is not None:
+            found.weights = self.weights  # the same tokens on both sides of a ratio
+        return found
+
+    def ref_logits(self, rows: slice) -> Tensor:
+        """[C, V] float32 logits of the reference at some of the answer positions, for `token_values`.
+
+        Raises:
+            NeedError: the reference cannot give logits.
+        """
+        ref = self.ref
+        if not isinstance(ref, View):
+            raise _only_logps("logits")
+        with torch.no_grad():
+            return ref._forward.logits(ref.states[rows])
+
+    @property
+    def token_kl(self) -> Tensor:
+        """[A] KL(reference ‖ model) over the vocabulary at each answer position.
+
+        Raises:
+            NeedError: the reference cannot give logits.
+        """
+        return self.token_values(divergence_from(self.ref_logits))
 
     @property
     def kl(self) -> Tensor:
@@ -151,14 +207,7 @@ class View(Scores):
         Raises:
             NeedError: the reference cannot give logits.
         """
-        if self.targets.numel() == 0:
-            return torch.zeros((), device=self.targets.device)
-        ref = self.ref
-        if not isinstance(ref, View):
-            raise _only_logps("logits")
-        fixed, forward = ref.states, ref._forward
-        row = divergence_from(lambda at: forward.logits(fixed[at]))
-        return self.token_mean(row_values(self.states, self._forward.head, row))
+        return self.token_mean(self.token_kl)
 
 
 class Ref:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -61,6 +61,29 @@ class Weights:
             for master in self.trained.values():
                 if master.grad is not None and id(master.grad) not in self._started:
                     master.grad.zero_()
+
+    def take(self, into: dict[str, Tensor]) -> None:
+        """Add the gradients gathered since the last `zero_grad` or `take` to `into`, and forget them."""
+        for name, parameter in self.trained.items():
+            grad = parameter.grad
+            if grad is None or (self.precision == "bf16" and id(grad) not in self._started):
+                continue
+            if name in into:
+                into[name].add_(grad)
+            else:
+                into[name] = grad.clone() if self.precision == "bf16" else grad
+        self.zero_grad()
+
+    def give(self, grads: Mapping[str, Tensor]) -> None:
+        """Let `grads` be the gradients; parameters without an entry have none."""
+        self.zero_grad()
+        for name, grad in grads.items():
+            parameter = self.trained[name]
+            if self.precision == "bf16" and parameter.grad is not None:
+                parameter.grad.copy_(grad)
+                self._started.add(id(parameter.grad))
+            else:
+                parameter.grad = grad
 
     def refresh(self) -> None:
         """Working copy ← master weights."""
