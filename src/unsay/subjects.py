@@ -92,6 +92,10 @@ class Subjects:
                 after.save(folder, merge=adapter is None or adapter.merge)
                 _saved(run)
         made = Subject.of(dataclasses.replace(self._plain, path=str(folder), revision=None))
+        if made.load().patches:
+            from .models.patches import UNCHANGED
+
+            run.note(UNCHANGED)
         return self._recorded("after", made, plan.model.path, "model")
 
     def retrained(self, forget: Collection[Example]) -> Subject | None:

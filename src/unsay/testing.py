@@ -29,6 +29,7 @@ from .metrics._check import check_metric
 from .models._tiny import tiny_lm
 from .models.adapters import attach, merged
 from .models.lm import LM
+from .models.patches import underlying
 from .registry import name_of
 from .runs.run import Run
 from .training.batch import Counts, MicroBatch, encode_rows
@@ -132,7 +133,7 @@ def _run(method: Method, lm: LM, data: ForgetData, **train: object) -> LM:
 
 def _tensors(lm: LM, after: LM) -> Iterator[str]:
     old = {n: (t.shape, t.dtype) for n, t in lm.model.state_dict().items()}
-    new = {n: (t.shape, t.dtype) for n, t in merged(after).model.state_dict().items()}
+    new = {n: (t.shape, t.dtype) for n, t in merged(underlying(after)).model.state_dict().items()}
     if old != new:
         odd = sorted(n for n in old.keys() | new.keys() if old.get(n) != new.get(n))
         yield f"3 tensors changed name, shape or dtype: {', '.join(odd[:3])}"

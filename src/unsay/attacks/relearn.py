@@ -7,6 +7,8 @@ Paper    Deeb, Roger (2024). Do Unlearning Methods Remove Information from Langu
          (retraining on T); the difference in differences against a retrained control is this project's reading of it.
 Limits   Information given to the attacker: the texts of T. V must not follow from T; the control shows when it does.
 Differs  The paper sweeps the learning rate and takes the largest recovery; here it is given, at a few step counts.
+         A guard prompt or logit offset is dropped first, as it would be by anyone who holds the checkpoint: step 0 is
+         the patched model, every later one is fine-tuned from the weights alone.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from ..config.plan import Train
 from ..data.example import Example, ForgetData
 from ..errors import MethodError, PlanError
 from ..methods.fine_tune import FineTune
+from ..models.patches import unpatched
 from ..naming import derive_seed
 from ._attack import Probe
 
@@ -55,6 +58,7 @@ class Relearn:
             MethodError: fewer than two forget rows, so that nothing is left to ask.
         """
         given, asked = self.split(data.forget, run.seed)
+        weights = unpatched(lm)
         if not given or not asked:
             raise MethodError(f"relearn needs at least two forget rows, got {len(data.forget)}", "set attacks=none")
         yield Probe("step-0", lm, at=0, splits={"forget": asked})
@@ -70,7 +74,7 @@ class Relearn:
                 precision=run.train.precision,
             )
             attacked = FineTune(on="forget").unlearn(
-                lm, ForgetData(forget=given), run.sub(f"step-{count}", train=train)
+                weights, ForgetData(forget=given), run.sub(f"step-{count}", train=train)
             )
             yield Probe(f"step-{count}", replace(attacked, origin=lm.origin), at=count, splits={"forget": asked})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import DataError
@@ -77,6 +77,8 @@ class Template:
     """The template strips whitespace around an answer."""
     loose: bool = False
     """The tokenizer does not keep whitespace, so that decoded answers are compared without any."""
+    guard: str = ""
+    """Stands before every prompt; see `guarded`."""
     _control: re.Pattern[str] = field(default_factory=lambda: re.compile("(?!)"), repr=False, compare=False)
     _memo: dict[Prompt, tuple[str, tuple[int, ...]]] = field(default_factory=dict, repr=False, compare=False)
 
@@ -125,13 +127,26 @@ class Template:
             **chat,
         )
 
+    def guarded(self, text: str) -> Template:
+        """The same template with `text` before every prompt, or without any for ``""``.
+
+        It is the system message of a conversation, in front of the row's own if there is one; where the chat template
+        has no such role it stands before the first user turn, and under plain before the prompt. A row with an empty
+        prompt is plain text that nobody asked for, and stays as it is.
+
+        Raises:
+            DataError: the text holds a control token of the tokenizer.
+        """
+        if self._control.search(text):
+            raise DataError("the guard holds a control token of the tokenizer: remove it")
+        return replace(self, guard=text, _memo={})
+
     def fingerprint(self) -> str:
         """Content hash of what decides the ids, except the tokenizer's merges: the model's fingerprint has those."""
         sample = _ids(self.tokenizer, ["The quick brown fox, 1984: naïve? \n  Yes."])[0]
         chat = [self.chat, self.opens, self.gap, self.tail, self.folds_system, self.trims]
-        return digest(
-            [_VERSION, self.kind, self.start, self.stop, sorted(self.end_ids), chat, len(self.tokenizer), sample]
-        )
+        ends, guard = sorted(self.end_ids), [self.guard] if self.guard else []
+        return digest([_VERSION, self.kind, self.start, self.stop, ends, chat, len(self.tokenizer), sample, *guard])
 
     def encode(self, prompt: Prompt, answer: str) -> Encoded:
         """Ids of `prompt` and `answer`; ``input_ids[:answer_start] == encode_prompt(prompt)`` for every answer.
@@ -229,7 +244,10 @@ class Template:
                 "the prompt holds a control token of the tokenizer (such as its end-of-turn mark): remove it"
             )
         if self._is_plain(prompt):
-            return _plain_text(prompt).rstrip(" ")
+            before = f"{self.guard}\n\n" if self.guard and prompt else ""
+            return before + _plain_text(prompt).rstrip(" ")
+        if self.guard:
+            turns = _guard(turns, self.guard)
         if self.folds_system:
             turns = _fold(turns)
         return _render(self.tokenizer, self.chat, turns, ask=True) + self.opens
@@ -282,6 +300,13 @@ def _plain_text(prompt: Prompt) -> str:
         return prompt
     lines = [m.content if m.role == "system" else f"{m.role.capitalize()}: {m.content}" for m in prompt]
     return "\n".join([*lines, "Assistant:"])
+
+
+def _guard(turns: Sequence[Message], text: str) -> tuple[Message, ...]:
+    """`text` as the system message, in front of what stands there already."""
+    if turns and turns[0].role == "system":
+        return (Message("system", f"{text}\n\n{turns[0].content}"), *turns[1:])
+    return (Message("system", text), *turns)
 
 
 def _fold(turns: Sequence[Message]) -> tuple[Message, ...]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from transformers.cache_utils import DynamicCache
 
 from ..data.example import Prompt
 from ..errors import DataError
@@ -86,7 +85,7 @@ class Greedy:
         positions = torch.arange(width, device=device) - (width - torch.tensor(lengths, device=device))[:, None]
         sees = torch.cat([positions >= 0, positions.new_ones(len(prompts), most, dtype=torch.bool)], 1).long()
         positions = positions.clamp_min(0)
-        cache = DynamicCache(config=model.model.config)
+        cache = model.cache()
         alive = np.arange(len(prompts))
         new: list[list[int]] = [[] for _ in prompts]
         for count in range(1, most + 1):

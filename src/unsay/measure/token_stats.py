@@ -18,6 +18,7 @@ from ..data.template import Encoded
 from ..errors import DataError
 from ..metrics.have import AnswerStats
 from ..models.lm import LM
+from ..models.patches import configs
 from .texts import Ask
 from .tree import Tree, grow
 from .vocabulary import Positions, vocabulary_stats
@@ -215,6 +216,6 @@ def _takes_trees(model: Working, trees: Sequence[Tree]) -> bool:
 
 def _window(model: Working) -> int:
     """Tokens within sight of attention where that is limited, else 0."""
-    config = model.model.config.get_text_config().to_dict()
-    limits = [config.get(name) for name in ("sliding_window", "attention_chunk_size")]
+    settings = [config.get_text_config().to_dict() for config in configs(model.model)]
+    limits = [config.get(name) for config in settings for name in ("sliding_window", "attention_chunk_size")]
     return min((int(x) for x in limits if x), default=0)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers.cache_utils import DynamicCache
 
 from ..errors import PlanError
 from ..models.adapters import merged
@@ -52,6 +53,11 @@ class Working:
         self.model = model
         self.plain = head_is_plain(model)
         """Whether the head can run on chosen positions; otherwise every position gets its logits."""
+
+    def cache(self) -> Any:
+        """An empty key-value cache for `states`; a model made of several networks brings its own."""
+        own = getattr(self.model, "new_cache", None)
+        return own() if own else DynamicCache(config=self.model.config)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -50,8 +50,8 @@ def attach(lm: LM, adapter: Adapter, seed: int = 0) -> LM:
     from peft import LoraConfig, TaskType, get_peft_model
     from transformers.pytorch_utils import Conv1D
 
-    if adapted(lm.model):
-        raise MethodError(f"{lm.origin} has an adapter already", "merge it first, or leave model.adapter out")
+    if hasattr(lm.model, "disable_adapter"):
+        raise MethodError(f"{lm.origin} has an offset or adapter already", "merge it first, or leave model.adapter out")
     network = _sharing(lm.model)
     alpha: Any = 2 * adapter.rank if adapter.alpha is None else adapter.alpha
     settings = LoraConfig(
@@ -99,6 +99,12 @@ def base_of(lm: LM) -> LM:
     return replace(lm, model=_sharing(lm.model).unload())
 
 
+def plain_of(model: Any) -> Any:
+    """`model` without its adapter, sharing the weights, all of them trainable. `model` stays as it was."""
+    shared = _sharing(model)
+    return (shared.unload() if adapted(model) else shared).requires_grad_(True)
+
+
 @contextmanager
 def reference_disabled(model: Any) -> Iterator[None]:
     """Within, the model computes as if it had no adapter: the reference of a LoRA run, at no memory.
@@ -106,7 +112,7 @@ def reference_disabled(model: Any) -> Iterator[None]:
     Raises:
         MethodError: the model has no adapter.
     """
-    if not adapted(model):
+    if not hasattr(model, "disable_adapter"):  # peft's models and `offset.OffsetModel` have it
         raise MethodError(
             "only a model with an adapter can act as its own reference", "train.reference=copy, or set model.adapter"
         )
@@ -142,7 +148,7 @@ def scale_adapter(lm: LM, factor: float) -> LM:
 
 def scales(model: Any) -> dict[str, dict[str, float]]:
     """What each adapted module multiplies B·A by: the one number of an adapter that its tensors do not show."""
-    if not adapted(model):
+    if "peft" not in sys.modules:
         return {}
     from peft.tuners.lora import LoraLayer
 

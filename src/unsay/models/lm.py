@@ -17,6 +17,7 @@ from ..naming import digest
 from .adapters import adapted, attach, merged, scales
 from .fingerprint import tensors_digest, tokenizer_digest
 from .folder import OLD_KEYS
+from .patches import configs, restore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,12 +44,13 @@ class LM:
     """What it was loaded from: alias, hub id or absolute folder."""
     template: Template
     patches: tuple[Any, ...] = ()
+    """What of its behaviour is not in the weights (see `patches`); empty for every method that changes them."""
 
     @classmethod
     def load(cls, spec: ModelSpec | str | Path) -> LM:
         """The model of a spec in fp32 and eval mode; with `spec.adapter`, a fresh LoRA adapter attached.
 
-        A folder that holds a LoRA adapter alone is loaded together with its base.
+        A folder that holds a LoRA adapter alone is loaded together with its base, one with a patch.json is patched.
 
         Args:
             spec: What to load, or just its path.
@@ -61,8 +63,8 @@ class LM:
         from .loading import load
 
         spec = spec if isinstance(spec, ModelSpec) else ModelSpec(path=str(spec))
-        model, tokenizer, origin = load(spec.path, spec.revision)
-        lm = cls(model, tokenizer, origin, Template.of(tokenizer, spec.template))
+        model, tokenizer, origin, folder = load(spec.path, spec.revision)
+        lm = restore(cls(model, tokenizer, origin, Template.of(tokenizer, spec.template)), folder)
         return attach(lm, spec.adapter) if spec.adapter else lm
 
     def save(self, folder: Path, *, card: str | None = None, merge: bool = True) -> None:
@@ -73,7 +75,8 @@ class LM:
         Args:
             folder: Where to.
             card: Text of the model card; a header is added when it brings none. None writes a short one.
-            merge: Fold a LoRA adapter into the weights; False writes the adapter alone.
+            merge: Fold a LoRA adapter into the weights; False writes the adapter alone. An offset stays an offset: the
+                folder holds the weights under it, and what makes it beside them.
 
         Raises:
             ModelError: a tensor holds NaN or infinity.
@@ -92,14 +95,14 @@ class LM:
 
         Nothing is cached, since weights change in place; 540 MB take less than a second.
         """
-        config = {k: v for k, v in self.model.config.to_dict().items() if k not in _NOT_BEHAVIOUR}
+        config, *others = (_behaviour(config) for config in configs(self.model))
         return digest(
             [
                 tensors_digest(self.model.state_dict()),
-                json.dumps(config, sort_keys=True, default=str),
+                config,
                 tokenizer_digest(self.tokenizer),
                 self.template.fingerprint(),
-                list(self.patches),
+                [*self.patches, *others],
                 scales(self.model),
             ]
         )
@@ -125,3 +128,9 @@ class LM:
             network.set_attn_implementation(name)
         except (ValueError, ImportError) as error:
             raise ModelError(f"{self.origin} has no {name} attention: {error}", "eager always works") from None
+
+
+def _behaviour(config: Any) -> str:
+    """What of a configuration decides an output."""
+    kept = {k: v for k, v in config.to_dict().items() if k not in _NOT_BEHAVIOUR}
+    return json.dumps(kept, sort_keys=True, default=str)

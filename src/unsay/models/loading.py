@@ -13,8 +13,8 @@ from .quiet import quiet
 from .sources import ALIASES, fetch
 
 
-def load(path: str, revision: str | None = None) -> tuple[Any, Any, str]:
-    """Network (fp32, eval mode), tokenizer and origin of a model.
+def load(path: str, revision: str | None = None) -> tuple[Any, Any, str, Path]:
+    """Network (fp32, eval mode), tokenizer, origin and local folder of a model.
 
     Raises:
         ModelError: not found, not trusted, incomplete, or not a causal language model with a fast tokenizer.
@@ -32,9 +32,9 @@ def load(path: str, revision: str | None = None) -> tuple[Any, Any, str]:
             raise ModelError(
                 f"{path} is an adapter that does not say which model it belongs to", "give its base model instead"
             )
-        network, tokenizer, origin = load(base, settings.get("revision"))
-        return load_adapter(network, folder, path), tokenizer, origin
-    network = _network(folder, path)
+        network, tokenizer, origin, _ = load(base, settings.get("revision"))
+        return load_adapter(network, folder, path), tokenizer, origin, folder
+    network = load_network(folder, path)
     tokenizer = _tokenizer(folder, path)
     rows = network.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
@@ -42,10 +42,16 @@ def load(path: str, revision: str | None = None) -> tuple[Any, Any, str]:
             f"{path}: the tokenizer has {len(tokenizer)} tokens, the model {rows} embeddings",
             "they are not from the same model",
         )
-    return network.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, origin
+    return network.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, origin, folder
 
 
-def _network(folder: Path, origin: str) -> Any:
+def load_network(folder: Path, origin: str) -> Any:
+    """The network alone of a vetted folder, in fp32 and eval mode.
+
+    Raises:
+        ModelError: it is not a complete causal language model.
+        DamagedError: its weights cannot be read.
+    """
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -15,6 +15,7 @@ from . import smollm2
 from .adapters import BASE_WEIGHTS, adapted, base_of
 from .fingerprint import tensors_digest
 from .folder import finish
+from .patches import UNCHANGED, underlying, write
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -24,22 +25,23 @@ _SHOWN = 3
 
 
 def save(lm: LM, folder: Path, card: str | None) -> None:
-    """Write `lm` (plain, or adapter alone) as `LM.save` describes."""
+    """Write `lm` (plain, or adapter alone, patched or not) as `LM.save` describes."""
     refuse_non_finite(lm)
-    lone_adapter = adapted(lm.model)
+    lone_adapter, model = adapted(lm.model), underlying(lm).model
     meta = {BASE_WEIGHTS: tensors_digest(base_of(lm).model.state_dict())} if lone_adapter else {}
     written = [p for n, p in lm.model.state_dict().items() if not lone_adapter or "lora_" in n]
     size = sum(t.numel() * t.element_size() for t in written)
     with commit_folder(folder, meta=meta, existing="replace", expect_bytes=size) as scratch, quiet():
         if lone_adapter:
-            for settings in lm.model.peft_config.values():
+            for settings in model.peft_config.values():
                 settings.base_model_name_or_path = lm.origin
-            lm.model.save_pretrained(scratch, save_embedding_layers=False)
+            model.save_pretrained(scratch, save_embedding_layers=False)
         else:
-            _mend_generation(lm.model.generation_config)
-            lm.model.save_pretrained(scratch)
+            _mend_generation(model.generation_config)
+            model.save_pretrained(scratch)
         lm.tokenizer.save_pretrained(scratch)
         finish(scratch)
+        write(lm, scratch)
         _verify_tokenizer(lm, scratch)
         _card(lm, card).save(scratch / "README.md")
 
@@ -64,7 +66,7 @@ def _verify_tokenizer(lm: LM, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     again = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    if Template.of(again, lm.template.kind).fingerprint() != lm.template.fingerprint():
+    if Template.of(again, lm.template.kind).fingerprint() != lm.template.guarded("").fingerprint():
         raise ModelError(
             f"the tokenizer would load back as a {type(again).__name__} that splits texts otherwise; nothing was saved",
             "use the tokenizer that belongs to this family of models",
@@ -96,4 +98,6 @@ def _card(lm: LM, text: str | None) -> Any:
         tags=["unlearning"],
     )
     body = text or "# Model\n\nSaved by Unsay. Its run folder holds the plan, the measurements and the report.\n"
+    if lm.patches:
+        body += f"\n{UNCHANGED} Unsay applies patch.json when it loads this folder; nothing else does.\n"
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")

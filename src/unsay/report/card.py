@@ -49,10 +49,21 @@ def model_card(run_dir: Path | str, *, license: str | None = None, redact: bool 
         "",
         f"It was made from {start} {made} of Unsay: chosen rows were unlearned, the rest was to be kept.",
         "It loads with `transformers` as any other model.",
+        *_patched(run),
         "",
         markdown(run, level=2),
     ]
     return "\n".join(lines)
+
+
+def _patched(run: RunFolder) -> list[str]:
+    """What has to be said of a model that forgets by a patch beside its weights."""
+    if not (run.dir / "model" / "patch.json").is_file():
+        return []
+    return [
+        "The weights are unchanged: the knowledge is still in the checkpoint, for whoever loads it without the patch.",
+        "Unsay applies `patch.json` when it loads this folder; nothing else does.",
+    ]
 
 
 def _base(run: RunFolder) -> tuple[str | None, str | None]:
