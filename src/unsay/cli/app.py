@@ -143,7 +143,7 @@ def report(
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str, typer.Argument(help="methods, metrics, benchmarks, attacks or presets.")],
+    kind: Annotated[str, typer.Argument(help="methods, metrics, benchmarks, attacks, writers or presets.")],
     debug: Debug = False,
 ) -> None:
     """List what there is, one line each."""
@@ -154,7 +154,8 @@ def list_names(
 
 @app.command("show")
 def show_name(
-    name: Annotated[str, typer.Argument(help="A method, metric, benchmark, attack or preset.")], debug: Debug = False
+    name: Annotated[str, typer.Argument(help="A method, metric, benchmark, attack, writer or preset.")],
+    debug: Debug = False,
 ) -> None:
     """Show one thing: its equation, paper, limits and settings."""
     from . import show

@@ -11,7 +11,9 @@ from .yaml12 import load
 ALIASES = {"forget": "data.forget", "retain": "data.retain", "holdout": "data.holdout"}
 """Short forms of the three keys that everybody types."""
 
-_NAMED = {"model": "path", "method": "name", "benchmark": "name", "base": "name"}
+_NAMED = {"model": "path"} | dict.fromkeys(
+    ("method", "benchmark", "base", "writer", "tokens", "combine", "stop"), "name"
+)
 """A bare word given for these keys is the field it stands for: ``method=npo`` is ``method.name=npo``."""
 
 

@@ -6,22 +6,22 @@ Paper    Maini, Feng, Schwarzschild, Lipton, Kolter (2024). TOFU: A Task of Fict
          arXiv:2401.06121 ("preference optimisation", the variant without a loser)
 Limits   Teaches silence: the knowledge stays and comes back under attack.
 Differs  Each row keeps one refusal for the whole run; the authors draw a new one every time. The refusals are the
-         row's own (`alternatives["refusal"]`), or one of a list written for this project.
+         row's own (`alternatives["refusal"]`), or the writer's: by default one of a list written for this project.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..data.example import Example, ForgetData
-from ..naming import derive_seed
 from ..training.gradient import GradientMethod
 from ..training.step import Step
+from ..writers import Writer, obtain
+from ..writers.templates import Templates
 
 if TYPE_CHECKING:
     from ..runs.run import Run
@@ -33,6 +33,8 @@ class IDK(GradientMethod):
 
     retain_weight: float = 1.0
     """α; 0 needs no retain rows."""
+    writer: Writer = field(default_factory=Templates)
+    """Who writes refusals for rows that bring none."""
 
     @property
     def uses_retain(self) -> bool:  # type: ignore[override]
@@ -41,7 +43,12 @@ class IDK(GradientMethod):
 
     def roles(self, data: ForgetData, run: Run) -> dict[str, Sequence[Example]]:
         """``refusal`` in the place of ``forget``, and ``retain``."""
-        roles: dict[str, Sequence[Example]] = {"refusal": [_refused(row, run.seed) for row in data.forget]}
+        texts = obtain(self.writer, data.forget, "refusal", 1, run, others=data.retain)
+        refusals = [
+            Example(prompt=row.prompt, answer=own[0], meta=row.meta)
+            for row, own in zip(data.forget, texts, strict=True)
+        ]
+        roles: dict[str, Sequence[Example]] = {"refusal": refusals}
         if self.uses_retain:
             roles["retain"] = data.retain
         return roles
@@ -52,10 +59,3 @@ class IDK(GradientMethod):
         if self.uses_retain:
             terms["retain"] = self.retain_weight * step.retain.nll
         return terms
-
-
-def _refused(row: Example, seed: int) -> Example:
-    """`row` with a refusal for its answer, always the same one for a seed."""
-    own = row.answers("refusal")
-    known = own or (files(__package__) / "_refusals.txt").read_text(encoding="utf-8").splitlines()
-    return Example(prompt=row.prompt, answer=known[derive_seed(seed, "refusal", row.id) % len(known)], meta=row.meta)

@@ -1,0 +1,20 @@
+"""What DPO and AltPO share."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..training.step import View
+
+
+def preference(winner: View, loser: View, beta: float) -> Tensor:
+    """[B] −(2/β) · log σ(β · [(S_θ − S_θ0)(winner) − (S_θ − S_θ0)(loser)]), row by row (``paired`` keeps rows aligned).
+
+    Args:
+        winner: B rows.
+        loser: B rows, of the same questions in the same order.
+        beta: Inverse temperature.
+    """
+    margin = (winner.logps - winner.ref.logps) - (loser.logps - loser.ref.logps)  # [B]
+    return -2 / beta * F.logsigmoid(beta * margin)
