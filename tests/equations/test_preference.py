@@ -100,6 +100,10 @@ def test_writer_in_a_plan():
 
     plan, _ = read_plan(None, ["method=alt-po", "method.writer=templates", "method.writer.own=false"])
     assert plan.method == AltPO(writer=Templates(own=False))
+    short, _ = read_plan(None, ["method=alt-po", "method.writer.own=false"])
+    assert short.method == plan.method
+    with pytest.raises(PlanError, match=r"method\.writer\.mine: no such setting"):
+        read_plan(None, ["method=alt-po", "method.writer.mine=false"])
     with pytest.raises(PlanError, match="did you mean 'templates'"):
         read_plan(None, ["method=dpo", "method.writer=template"])
     with pytest.raises(PlanError, match=r"method\.writer"):

@@ -146,13 +146,24 @@ def _dataclass(cls: type[Any], document: Mapping[str, Any], prefix: str, kinds: 
                 f"{prefix}{key}: no such setting{meant}",
                 f"{prefix.rstrip('.') or 'a plan'} takes {', '.join(fields) or 'no settings'}",
             )
-        values[key] = _value(hints[key], value, f"{prefix}{key}", kinds.get(key) or _kind_of(hints[key]))
+        kind = kinds.get(key) or _kind_of(hints[key])
+        values[key] = _value(
+            hints[key], _named_by_default(fields[key], value) if kind else value, f"{prefix}{key}", kind
+        )
     try:
         return cls(**values)
     except PlanError as error:
         raise PlanError(f"{prefix}{error.message}", error.hint) from None
     except (TypeError, ValueError) as error:
         raise PlanError(f"{prefix.rstrip('.') or 'plan'}: {error}", "see 'unsay show' for its settings") from None
+
+
+def _named_by_default(field: Any, value: Any) -> Any:
+    """Settings without a name are those of what the field holds by default: ``method.writer.own=false``."""
+    if not isinstance(value, Mapping) or "name" in value or field.default_factory is dataclasses.MISSING:
+        return value
+    name = registry.name_of(type(field.default_factory()))
+    return {"name": name, **value} if name else value
 
 
 def _value(hint: Any, value: Any, path: str, kind: str | None) -> Any:
