@@ -11,7 +11,6 @@ Differs  The loss is taken on answers, not on whole sequences.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from typing import Literal
 
 from torch import Tensor

@@ -27,7 +27,7 @@ class Utility(Stop):
     """Epochs between looks."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.floor or self.epochs <= 0:
+        if not self.floor > 0 or self.epochs <= 0:
             raise PlanError("floor and epochs should be positive", "0.9 and 1 are the defaults")
 
     @property
@@ -42,5 +42,5 @@ class Utility(Stop):
     def look(self, watch: Watch, state: State) -> Verdict:
         """Compare."""
         now = math.exp(state["nll"] - watch.nll("utility"))
-        reason = f"utility rows keep {now:.3f} of their probability, less than {self.floor:g}" if now < self.floor else ""
-        return Verdict(reason=reason, seen={"utility_share": now})
+        broken = f"the rows watched keep {now:.3f} of their probability, less than {self.floor:g}"
+        return Verdict(reason=broken if now < self.floor else "", seen={"utility_share": now})

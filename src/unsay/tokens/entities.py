@@ -2,8 +2,8 @@
 
     m_t = weight for tokens of a capitalised word or a number, otherwise other
 
-Paper    Dong, Lin, Belkin, Huerta, Vulić (2024). UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning in
-         Large Language Models. arXiv:2402.10052 (focus on entities and nouns, ten times as much)
+Paper    Dong, Lin, Belkin, Huerta, Vulić (2024). UNDIAL: Self-Distillation with Adjusted Logits for Robust Unlearning
+         in Large Language Models. arXiv:2402.10052 (focus on entities and nouns, ten times as much)
 Limits   Capitals are a rule for English; answers without names or numbers count evenly.
 Differs  Entities are capitalised words and digits, not the output of a tagger: no model is needed. A word that is
          capitalised only because it opens the answer counts as well.

@@ -41,6 +41,6 @@ class LowestLoss(TokenWeights):
 
     def now(self, nll: Tensor, mask: Tensor) -> Tensor:
         """Ones and zeros."""
-        order = nll.masked_fill(~mask, torch.inf).argsort(1, stable=True).argsort(1)
+        order = nll.masked_fill(~mask, torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
         counts = (self.share * mask.sum(1, keepdim=True)).double().ceil()
         return ((order < counts) & mask).float()

@@ -184,7 +184,9 @@ def layer_number(model: nn.Module, at: str) -> int:
     try:
         number = Fraction(at)
     except (ValueError, ZeroDivisionError):
-        raise MethodError(f"{at!r} names no layer", f"a number below {depth}, or a share of the depth such as 1/4") from None
+        raise MethodError(
+            f"{at!r} names no layer", f"a number below {depth}, or a share of the depth such as 1/4"
+        ) from None
     found = int(number * depth) if "/" in at or number.denominator != 1 else int(number)
     if not 0 <= found < depth:
         raise MethodError(f"there is no decoder layer {at}: the model has {depth}", "layers count from 0")

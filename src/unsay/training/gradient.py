@@ -43,7 +43,7 @@ class GradientMethod:
     paired: ClassVar[bool] = False
     """Whether all rows of one item must meet in one micro-batch."""
     shallow: ClassVar[bool] = False
-    """Whether `loss` reads nothing but ``hidden`` of `layers`, so that nothing above them need run; may be a property."""
+    """Whether `loss` reads nothing but ``hidden`` of `layers`: nothing above them runs then; may be a property."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def train(
     for role, members in roles.items():
         for note in check_lengths(members, lm.template, limit, run.plan.data.truncate, role):
             run.note(note)
-    rows = {role: encode_rows(members, lm.template, limit) for role, members in roles.items()}
+    rows: Mapping[str, Sequence[Row]] = {r: encode_rows(m, lm.template, limit) for r, m in roles.items()}
     subject = lm.fork()
     attention = subject.attention
     recomputes = any("checkpointing" in name and value for name, value in settings.extra.items())

@@ -75,7 +75,7 @@ def divergence_from(reference: Callable[[slice], Tensor]) -> Row:
 
 
 def cross_entropy_to(target: Callable[[Tensor, slice], Tensor]) -> Row:
-    """``−Σ_v q_v log p_v`` of a fixed distribution q [C, V], which may be made from the logits; the gradient is ``p − q``."""
+    """``−Σ_v q_v log p_v`` of a fixed q [C, V], which may be made from the logits; its gradient is ``p − q``."""
 
     def row(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         q = target(logits, rows)

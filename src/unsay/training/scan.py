@@ -148,7 +148,9 @@ class TokenScorer:
 
             other = LM.load(model)
             if other.tokenizer.get_vocab() != self._lm.tokenizer.get_vocab():
-                raise MethodError(f"{model} has another vocabulary than {self._lm.origin}", "give a model of its family")
+                raise MethodError(
+                    f"{model} has another vocabulary than {self._lm.origin}", "give a model of its family"
+                )
             subject = other.model.to(self._lm.device)
         members = [Row(tokens, str(i)) for i, tokens in enumerate(rows)]
         pad_id = self._lm.template.pad_id

@@ -104,9 +104,7 @@ class Schedule(Dataset[int]):
             groups = [[u for u in units if all(map(_drawn, u)) == drawn] for drawn in (False, True)]
         parts = [[group[i] for i in part] for group in groups if group for part in self._split(group)]
         micros = tuple(
-            MicroBatch.of(
-                {role: [unit[role] for unit in part if role in unit] for role in self._rows}, self._pad_id
-            )
+            MicroBatch.of({role: [unit[role] for unit in part if role in unit] for role in self._rows}, self._pad_id)
             for part in parts
         )
         real = sum(row.length for item in items for row in item.values())

@@ -28,6 +28,11 @@ class Scores:
         self._batch = batch
         self._counts = counts
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """[B] content hash of each row."""
+        return self._batch.keys
+
     @cached_property
     def mask(self) -> Tensor:
         """[B, T-1] bool: True where the next token belongs to the answer."""
@@ -208,6 +213,18 @@ class View(Scores):
             NeedError: the reference cannot give logits.
         """
         return self.token_mean(self.token_kl)
+
+    def drift(self, layer: str) -> Tensor:
+        """[] squared distance of a layer's output to the reference's: mean over width, answer tokens, then rows."""
+        return self.hidden_mean((self.hidden(layer).float() - self.ref.hidden(layer).float()).square().mean(-1))
+
+    def hidden_mean(self, per_position: Tensor) -> Tensor:
+        """[] of numbers [B, T] at the positions of tokens: weighted mean over each row's answer tokens, then over rows.
+
+        The positions are those of the answer tokens themselves, not of what predicts them.
+        """
+        weights = self.mask.to(per_position.dtype) if self.weights is None else self.weights
+        return self.mean((per_position[:, 1:] * weights).sum(-1) / weights.sum(-1))
 
 
 class Ref:

@@ -95,9 +95,7 @@ def discard_checkpoints(run: Run) -> None:
 
 
 class _Trainer(Trainer):
-    def __init__(
-        self, model: PreTrainedModel, arguments: Any, weights: Weights, job: Job, guide: Guide, train: Train
-    ):
+    def __init__(self, model: PreTrainedModel, arguments: Any, weights: Weights, job: Job, guide: Guide, train: Train):
         self._network, self._weights, self._job, self._guide, self._train = model, weights, job, guide, train
         super().__init__(model=model, args=arguments, train_dataset=job.schedule, callbacks=[guide])
         self.remove_callback(PrinterCallback)
