@@ -8,8 +8,8 @@ Paper    Mekala, Dorna, Dubey, Lalwani, Koleczek, Rungta, Hasan, Lobo (2024). Al
 Limits   As good as its alternatives: wrong facts are taught in the place of the forgotten ones. Every forget row goes
          along with each of its alternatives, so an epoch is `alternatives` times as long (the paper trains 2 epochs).
          At θ = θ0 the loss is (2/β)·ln 2.
-Differs  The authors let a chat model write the alternatives; here the default writer needs no model, and takes a row's
-         `perturbed` answers first, which truth ratio scores too (`writer.own=false` leaves them alone).
+Differs  The authors let a chat model write the alternatives; the default writer here needs no model. It leaves a row's
+         `perturbed` answers alone, since truth ratio is scored on them (`writer.own=true` would train on the test).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class AltPO(Objective):
     """Inverse temperature β; the paper tries 0.05 to 0.5."""
     alternatives: int = 5
     """Wrong answers for each forget row."""
-    writer: Writer = field(default_factory=Templates)
+    writer: Writer = field(default_factory=lambda: Templates(own=False))
     """Who writes them for rows that bring none (`alternatives["alternative"]`)."""
 
     paired: ClassVar[bool] = True

@@ -24,9 +24,10 @@ from ..errors import PlanError
 from ..training.objective import Objective
 from ..training.reference import Uses
 from ..training.step import Step
-from ..writers import Writer, obtain
+from ..writers import Writer
 from ..writers.templates import Templates
 from ._preference import preference
+from ._refused import refused
 
 if TYPE_CHECKING:
     from ..runs.run import Run
@@ -51,9 +52,7 @@ class DPO(Objective):
 
     def forget_rows(self, data: ForgetData, run: Run) -> dict[str, Sequence[Example]]:
         """``forget`` and the ``refusal`` to each of its questions."""
-        texts = obtain(self.writer, data.forget, "refusal", 1, run, others=data.retain)
-        refusals = [Example(row.prompt, own[0], meta=row.meta) for row, own in zip(data.forget, texts, strict=True)]
-        return {"forget": data.forget, "refusal": refusals}
+        return {"forget": data.forget, "refusal": refused(self.writer, data.forget, run, others=data.retain)}
 
     def forget_term(self, step: Step) -> Tensor:
         """The preference term."""

@@ -18,44 +18,27 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..data.example import Example, ForgetData
-from ..training.gradient import GradientMethod
+from ..training.objective import Objective
 from ..training.step import Step
-from ..writers import Writer, obtain
+from ..writers import Writer
 from ..writers.templates import Templates
+from ._refused import refused
 
 if TYPE_CHECKING:
     from ..runs.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class IDK(GradientMethod):
+class IDK(Objective):
     """Fine-tune on refusals to the forget questions, and on the retain rows."""
 
-    retain_weight: float = 1.0
-    """α; 0 needs no retain rows."""
     writer: Writer = field(default_factory=Templates)
     """Who writes refusals for rows that bring none."""
 
-    @property
-    def uses_retain(self) -> bool:  # type: ignore[override]
-        """Only with a weight."""
-        return self.retain_weight != 0
+    def forget_rows(self, data: ForgetData, run: Run) -> dict[str, Sequence[Example]]:
+        """``refusal`` in the place of ``forget``."""
+        return {"refusal": refused(self.writer, data.forget, run, others=data.retain)}
 
-    def roles(self, data: ForgetData, run: Run) -> dict[str, Sequence[Example]]:
-        """``refusal`` in the place of ``forget``, and ``retain``."""
-        texts = obtain(self.writer, data.forget, "refusal", 1, run, others=data.retain)
-        refusals = [
-            Example(prompt=row.prompt, answer=own[0], meta=row.meta)
-            for row, own in zip(data.forget, texts, strict=True)
-        ]
-        roles: dict[str, Sequence[Example]] = {"refusal": refusals}
-        if self.uses_retain:
-            roles["retain"] = data.retain
-        return roles
-
-    def loss(self, step: Step) -> dict[str, Tensor]:
-        """NLL of refusals and of retain answers."""
-        terms = {"refusal": step.refusal.nll}
-        if self.uses_retain:
-            terms["retain"] = self.retain_weight * step.retain.nll
-        return terms
+    def forget_term(self, step: Step) -> Tensor:
+        """NLL of the refusals."""
+        return step.refusal.nll
