@@ -27,9 +27,7 @@ OURS = {
     "undial": lambda h: UNDIAL(beta=h["beta"]),
     "max-entropy": lambda h: MaxEntropy(forget_weight=h["gamma"], retain_weight=h["alpha"]),
     "wga": lambda h: WGA(beta=h["beta"], retain_weight=h["alpha"]),
-    "sat-imp": lambda h: SatImp(
-        beta1=h["beta1"], beta2=h["beta2"], forget_weight=h["gamma"], retain_weight=h["alpha"]
-    ),
+    "sat-imp": lambda h: SatImp(beta1=h["beta1"], beta2=h["beta2"], forget_weight=h["gamma"], retain_weight=h["alpha"]),
     "sim-npo": lambda h: SimNPO(beta=h["beta"], delta=h["delta"], forget_weight=h["gamma"], retain_weight=h["alpha"]),
 }
 FOLDER = Path(__file__).parent.parent / "fixtures" / "losses"

@@ -21,12 +21,11 @@ from unsay.methods.undial import UNDIAL
 from unsay.methods.wga import WGA
 from unsay.runs.run import Run
 from unsay.testing import facts, knowing_lm
-from unsay.training.batch import MicroBatch, encode_rows
+from unsay.training.batch import Counts, MicroBatch, encode_rows
 from unsay.training.forward import Forward
 from unsay.training.reference import FrozenCopy
 from unsay.training.row_loss import row_values
 from unsay.training.step import Step, View
-from unsay.training.batch import Counts
 
 THIRDS = torch.tensor([[0.0, log(2), log(3)]])  # p = 1/6, 2/6, 3/6
 

@@ -7,31 +7,57 @@ import random
 import pytest
 import torch
 
-from unsay.config.plan import Adapter, DataSpec, Plan, Train
+from unsay.combiners.blur import Blur
+from unsay.combiners.dual import Dual
+from unsay.config.plan import Adapter, DataSpec, Plan, RecAdam, Train
 from unsay.data.example import ForgetData
 from unsay.errors import CollapseError, DataError, Interrupted, MethodError, PlanError, RunError
+from unsay.methods.adaptive_rmu import AdaptiveRMU
+from unsay.methods.alt_po import AltPO
+from unsay.methods.ce_u import CEU
+from unsay.methods.dpo import DPO
+from unsay.methods.dto import DTO
 from unsay.methods.fine_tune import FineTune
 from unsay.methods.grad_ascent import GradAscent
 from unsay.methods.grad_diff import GradDiff
+from unsay.methods.icu import ICU
+from unsay.methods.idk_ap import IDKAP
 from unsay.methods.kl_min import KLMin
+from unsay.methods.max_entropy import MaxEntropy
 from unsay.methods.npo import NPO
+from unsay.methods.pdu import PDU
+from unsay.methods.rmu import RMU
+from unsay.methods.sat_imp import SatImp
+from unsay.methods.undial import UNDIAL
+from unsay.methods.wga import WGA
 from unsay.models.adapters import attach
 from unsay.runs.run import Run
 from unsay.runs.store import Store
+from unsay.stops.early_out import EarlyOut
 from unsay.testing import facts, knowing_lm, mean_nll, tiny_lm
+from unsay.tokens.delta import Delta
+from unsay.tokens.entities import Entities
+from unsay.tokens.lowest_loss import LowestLoss
 from unsay.training.batch import MicroBatch, encode_rows
 from unsay.training.forward import Forward
+from unsay.training.gradient import weighed
+from unsay.training.guide import Guide
 from unsay.training.reference import FrozenCopy
 from unsay.training.schedule import Schedule
 from unsay.training.step import Step, View
-from unsay.training.trainer import _Guide
 
 BASE = Train(lr=1e-3, batch=6, micro_tokens=4096, epochs=3, precision="fp32", checkpoint_every=0)
-OBJECTIVES = [GradAscent(), GradDiff(), KLMin(), NPO(), NPO(retain="kl"), FineTune(on="all")]
+OBJECTIVES = [
+    *(GradAscent(), GradDiff(), KLMin(), NPO(), NPO(retain="kl"), NPO(retain="hidden"), FineTune(on="all")),
+    *(UNDIAL(), CEU(), WGA(), SatImp(), PDU(), MaxEntropy(), DTO(), ICU()),
+    *(IDKAP(), DPO(), AltPO(), RMU(layer="1"), AdaptiveRMU(layer="1"), AdaptiveRMU(layer="1", retain="kl")),
+    *(GradDiff(tokens=Entities()), NPO(tokens=LowestLoss(share=0.5)), NPO(tokens=Delta(), retain="kl")),
+]
 
 
 def ids(method):
-    return type(method).__name__ + getattr(method, "retain", "")
+    kept, tokens = getattr(method, "retain", ""), type(getattr(method, "tokens", None)).__name__
+    return f"{type(method).__name__}-{kept}-{tokens}"
 
 
 def go(method, lm=None, *, run=None, data=None, **train):
@@ -53,28 +79,41 @@ def losses(run):
 @pytest.mark.parametrize("method", OBJECTIVES, ids=ids)
 def test_gradient_of_a_split_batch_is_that_of_the_whole(method):
     """Loss and gradient, not weights: Adam would turn rounding of a zero gradient into a step."""
-    lm, roles = knowing_lm(), method.roles(facts(), Run.temporary(BASE))
+    lm, run = knowing_lm(), Run.temporary(BASE)
+    roles = method.roles(facts(), run)
     rows = {role: encode_rows(members, lm.template) for role, members in roles.items()}
+    plugs = method.plugs(lm, facts(), run)
+    rows = weighed(rows, roles, plugs, lm, lm.model, run)
+    reweigh = plugs.tokens.now if plugs.tokens.dynamic else None
     found = []
     for budget in (10_000, 60):
-        schedule = Schedule(rows, seed=0, batch=6, micro_tokens=budget, epochs=1, pad_id=lm.template.pad_id)
+        schedule = Schedule(
+            rows, seed=0, batch=6, micro_tokens=budget, epochs=1, pad_id=lm.template.pad_id, paired=method.paired
+        )
         batch = schedule[0]
         subject = knowing_lm().fork()
         with torch.no_grad():
             for number, parameter in enumerate(subject.model.parameters()):
                 parameter.add_(0.05 * torch.sin(torch.arange(parameter.numel()) + number).view_as(parameter))
-        reference = FrozenCopy(lm.fork().model) if method.uses_reference else None
+        seen = {"layers": method.layers, "shallow": method.shallow}
+        reference = FrozenCopy(lm.fork().model, **seen) if method.uses_reference else None
         total = 0.0
         for micro in batch.micros:
-            forward = Forward(subject.model, micro)
-            step = Step({role: View(forward, role, batch.counts[role], reference) for role in micro.roles})
+            forward = Forward(subject.model, micro, **seen)
+            step = Step(
+                {
+                    role: View(forward, role, batch.counts[role], reference, reweigh if role == "forget" else None)
+                    for role in micro.roles
+                }
+            )
             terms = method.loss(step)
             loss = sum(terms.values()) if isinstance(terms, dict) else terms
             loss.backward()
             total += loss.item()
         found.append((len(batch.micros), total, {n: p.grad for n, p in subject.model.named_parameters()}))
     (one, whole, gradient), (several, split, summed) = found
-    assert one <= 2 and several >= 4
+    assert one <= 2 and several >= 3
+    gradient = {name: value for name, value in gradient.items() if value is not None}
     assert split == pytest.approx(whole, rel=1e-5)
     scale = max(float(g.abs().max()) for g in gradient.values())
     for name, value in gradient.items():
@@ -202,18 +241,32 @@ def test_answers_are_not_cut_in_silence():
             go(GradDiff(), run=run)
 
 
+def without_time(event):
+    return {key: value for key, value in event.items() if key not in ("time", "at", "t")}
+
+
 class _Stop(Exception):
     pass
 
 
+RESUMED = {
+    "npo": (NPO(), {}),
+    "fine-tune": (FineTune(on="all"), {}),
+    "dual": (PDU(combine=Dual(rate=0.5)), {}),
+    "blur-early-out": (GradDiff(combine=Blur(), stop=EarlyOut(below=0.3)), {}),
+    "recadam": (GradDiff(), {"recadam": RecAdam()}),
+}
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("method", [NPO(), FineTune(on="all")], ids=ids)
-def test_resume_is_bit_identical(method, precision, monkeypatch):
-    settings = {"precision": precision, "checkpoint_every": 3, "epochs": 6}
+@pytest.mark.parametrize("name", RESUMED)
+def test_resume_is_bit_identical(name, precision, monkeypatch):
+    method, more = RESUMED[name]
+    settings = {"precision": precision, "checkpoint_every": 3, "epochs": 6, **more}
     straight_run = Run.temporary(dataclasses.replace(BASE, **settings))
     straight = go(method, run=straight_run)
     run = Run.temporary(dataclasses.replace(BASE, **settings))
-    ends = _Guide.on_step_end
+    ends = Guide.on_step_end
     stops = iter([2, 5, 7])
 
     def crash_at(step):
@@ -225,15 +278,14 @@ def test_resume_is_bit_identical(method, precision, monkeypatch):
         return on_step_end
 
     for stop in stops:
-        monkeypatch.setattr(_Guide, "on_step_end", crash_at(stop))
+        monkeypatch.setattr(Guide, "on_step_end", crash_at(stop))
         with pytest.raises(_Stop):
             go(method, run=run)
         torch.manual_seed(stop), random.seed(stop)  # what other code did in between must not matter
-    monkeypatch.setattr(_Guide, "on_step_end", ends)
+    monkeypatch.setattr(Guide, "on_step_end", ends)
     resumed = go(method, run=run)
     assert resumed.fingerprint() == straight.fingerprint()
-    keep = ("step", "loss", "grad_norm", "lr", "tokens")
-    assert [[e[k] for k in keep] for e in losses(run)] == [[e[k] for k in keep] for e in losses(straight_run)]
+    assert [without_time(e) for e in losses(run)] == [without_time(e) for e in losses(straight_run)]
 
 
 def test_a_finished_training_is_not_taken_again():

@@ -101,6 +101,8 @@ def test_lowest_loss_has_the_mass_it_announced(size, share):
 
 
 def test_settings_out_of_range():
-    for make in (lambda: Delta(share=0), lambda: LowestLoss(share=1.1), lambda: Score(share=0), lambda: Entities(weight=0)):
+    for rule, settings in ((Delta, {"share": 0}), (LowestLoss, {"share": 1.1}), (Score, {"share": 0})):
         with pytest.raises(PlanError):
-            make()
+            rule(**settings)
+    with pytest.raises(PlanError):
+        Entities(weight=0)
