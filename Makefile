@@ -5,7 +5,7 @@ export TOKENIZERS_PARALLELISM := false
 # idle OpenMP threads must not spin on the core that another process needs
 export GOMP_SPINCOUNT := 0
 
-.PHONY: demo test test-quick check bench lock browser golden
+.PHONY: demo test test-quick check bench methods lock browser golden
 
 demo: .venv/ready  ## teach, unlearn, measure, attack, report: runs/demo/report.html
 	$(BIN)/unsay run demo out=runs/demo --overwrite
@@ -26,6 +26,9 @@ check: .venv/ready  ## lint, types, architecture, spelling
 
 bench: .venv/ready  ## ratios against the plain loops of bench/, into BENCHMARKS.md
 	$(BIN)/python -m bench
+
+methods: .venv/ready  ## every method from its preset on people-small, into docs/methods.md
+	$(BIN)/python -m bench.methods
 
 lock: .venv/ready  ## write the exact versions that are installed
 	$(BIN)/pip freeze --exclude-editable --exclude unsay | sed 's/+cpu$$//' > requirements.lock

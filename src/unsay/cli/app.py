@@ -143,7 +143,13 @@ def report(
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str, typer.Argument(help="methods, metrics, benchmarks, attacks, writers or presets.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help="methods, metrics, benchmarks, attacks, presets; writers (of refusals and alternatives), and what a "
+            "gradient method can be combined with: tokens (which count), combiners, stops."
+        ),
+    ],
     debug: Debug = False,
 ) -> None:
     """List what there is, one line each."""
@@ -154,7 +160,7 @@ def list_names(
 
 @app.command("show")
 def show_name(
-    name: Annotated[str, typer.Argument(help="A method, metric, benchmark, attack, writer or preset.")],
+    name: Annotated[str, typer.Argument(help="Anything that unsay list names.")],
     debug: Debug = False,
 ) -> None:
     """Show one thing: its equation, paper, limits and settings."""

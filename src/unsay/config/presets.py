@@ -1,4 +1,4 @@
-"""Named plans shipped as YAML in ``presets/``."""
+"""Named plans shipped as YAML in ``presets/``; ``people-small/npo`` is the file of that path."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FOLDER = Path(__file__).parent.parent / "presets"
 
 def names() -> list[str]:
     """All preset names."""
-    return sorted(p.stem for p in _FOLDER.glob("*.yaml"))
+    return sorted(p.relative_to(_FOLDER).with_suffix("").as_posix() for p in _FOLDER.rglob("*.yaml"))
 
 
 def read(name: str) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Guide(TrainerCallback):
         """The rows of a step."""
         schedule = self._job.schedule
         self._factors = self._job.plugs.combine.factors(step, schedule.steps, self._state["combine"])
-        self._batch = schedule.batch(step)
+        self._batch = schedule[step]
         return self._batch
 
     def add(self, terms: Mapping[str, Tensor]) -> None:

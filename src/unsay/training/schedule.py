@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from ..data.batch import split_sorted
 from ..errors import DataError
@@ -34,9 +33,8 @@ class Batch:
     """Tokens computed, `real_tokens` when nothing is padded."""
 
 
-class Schedule(Dataset[int]):
-    """All batches of a training, by step number. As a dataset it yields step numbers: loaders look ahead, and which
-    rows rest is only known when a step begins.
+class Schedule(Sequence[Batch]):
+    """All batches of a training, by step number, each made when it is asked for.
 
     The first role drives: an epoch is one pass over its rows in the order ``perm(seed, epoch)``. Row i of every
     other role accompanies row i of the first, but for `DRAWN`, whose partner of row i is drawn anew in every epoch.
@@ -88,11 +86,7 @@ class Schedule(Dataset[int]):
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> int:
-        return step
-
-    def batch(self, step: int) -> Batch:
-        """The rows of one step."""
+    def __getitem__(self, step: int) -> Batch:  # type: ignore[override]
         items = [self._item(epoch, i) for epoch, i in self._indices(step)]
         counts = {role: Counts.of([item[role] for item in items]) for role in self._rows}
         if self._paired:

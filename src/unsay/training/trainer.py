@@ -97,17 +97,19 @@ def discard_checkpoints(run: Run) -> None:
 class _Trainer(Trainer):
     def __init__(self, model: PreTrainedModel, arguments: Any, weights: Weights, job: Job, guide: Guide, train: Train):
         self._network, self._weights, self._job, self._guide, self._train = model, weights, job, guide, train
-        super().__init__(model=model, args=arguments, train_dataset=job.schedule, callbacks=[guide])
+        # loaders look ahead, and which rows rest is only known when a step begins: they are given its number alone
+        self._steps = range(job.schedule.steps)
+        super().__init__(model=model, args=arguments, train_dataset=self._steps, callbacks=[guide])
         self.remove_callback(PrinterCallback)
         self.loss_is_scaled_for_ga = True
 
     def get_train_dataloader(self) -> DataLoader:
-        """Batches from the first step not yet taken. A loader draws from the global generator unless given one."""
-        steps = range(self._guide.start, self._job.schedule.steps)
-        return DataLoader(self._job.schedule, batch_size=None, sampler=steps, generator=torch.Generator())
+        """Numbers of the steps not yet taken. A loader draws from the global generator unless given one."""
+        ahead = self._steps[self._guide.start :]
+        return DataLoader(self._steps, batch_size=None, sampler=ahead, generator=torch.Generator())  # type: ignore[arg-type]
 
     def get_batch_samples(self, epoch_iterator: Iterator[int], num_batches: int, device: torch.device) -> Any:
-        """One batch is one optimiser step, and knows its own counts."""
+        """One number is one optimiser step, whose batch knows its own counts."""
         return [next(epoch_iterator)], None
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
