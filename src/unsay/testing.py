@@ -69,7 +69,7 @@ def mean_nll(lm: LM, rows: Sequence[Example]) -> float:
     """Mean negative log-probability per answer token of `rows`."""
     encoded = encode_rows(rows, lm.template)
     batch = MicroBatch.of({"rows": encoded}, lm.template.pad_id)
-    counts = Counts(len(encoded), sum(row.answer_tokens for row in encoded))
+    counts = Counts.of(encoded)
     with torch.no_grad():
         return float(View(Forward(lm.model.eval(), batch, grad=False), "rows", counts).nll)
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from unsay import registry
+
 FAST = ["train.epochs=2", "train.batch=2", "train.lr=1e-3", "train.precision=fp32"]
 
 
@@ -114,7 +116,7 @@ def test_report_again_and_redacted(unsay, rows, tiny_model):
     assert "Her cat is called Tom." not in page.read_text() and "His dog is Rex." in page.read_text()
 
 
-@pytest.mark.parametrize("kind", ["methods", "metrics", "benchmarks", "attacks", "presets"])
+@pytest.mark.parametrize("kind", [*registry.KINDS, "presets"])
 def test_list(unsay, kind):
     done = unsay("list", kind)
     assert done.code == 0 and len(done.out.splitlines()) >= 1
@@ -123,6 +125,7 @@ def test_list(unsay, kind):
 def test_show_and_plan(unsay):
     shown = unsay("show", "npo")
     assert shown.code == 0 and "2404.05868" in shown.out and "beta" in shown.out
+    assert "combine = sum" in shown.out
     assert unsay("show", "demo").code == 0
     plan = unsay("plan", "tofu-forget01", "method=npo", "method.beta=0.3")
     assert plan.code == 0

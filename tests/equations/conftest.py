@@ -40,7 +40,7 @@ def rows():
 
 
 def counts(members):
-    return Counts(len(members), sum(row.answer_tokens for row in members))
+    return Counts.of(members)
 
 
 def step(current, reference=None, roles=("forget", "retain"), pad_id=0, layers=()):

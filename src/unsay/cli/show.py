@@ -158,7 +158,10 @@ def _settings(kind: str, name: str) -> list[str]:
 def _default(field: Any) -> str:
     if field.default is not dataclasses.MISSING:
         return repr(field.default)
-    return repr(field.default_factory()) if field.default_factory is not dataclasses.MISSING else "required"
+    if field.default_factory is dataclasses.MISSING:
+        return "required"
+    value = field.default_factory()
+    return registry.name_of(type(value)) or repr(value)  # what a plan would say
 
 
 def _field_docs(cls: type[Any]) -> dict[str, str]:

@@ -183,16 +183,12 @@ def _steps(lm: LM, rows: Rows, run: Run, label: str, *, grad: bool, alone: bool 
         for part in parts:
             run.check_stop()
             members = {role: [units[i][1] for i in part if units[i][0] == role] for role in rows}
-            counts = {role: _counts(group) for role, group in (members if alone else rows).items()}
+            counts = {role: Counts.of(group) for role, group in (members if alone else rows).items()}
             batch = MicroBatch.of(members, lm.template.pad_id).to(lm.device)
             forward = Forward(lm.model, batch, grad=grad)
             yield Step({role: View(forward, role, counts[role]) for role in batch.roles})
             run.spend(sum(lengths[i] for i in part))
             bar.advance(len(part))
-
-
-def _counts(rows: Sequence[Row]) -> Counts:
-    return Counts(len(rows), sum(row.answer_tokens for row in rows))
 
 
 def _sum(result: Tensor | Mapping[str, Tensor]) -> Tensor:
