@@ -13,8 +13,8 @@ import numpy as np
 from ..data.example import Example
 from ..errors import UnsayError
 from ..naming import digest
-from .have import AnswerStats, Measurements, Texts, Tokens
-from .needs import Generations, Need, TokenStats
+from .have import Answers, AnswerStats, EntityTable, LayerStats, Measurements, Verdict
+from .needs import EntitySimilarity, Generations, GradNorms, Inference, Judged, Lens, Need, TextSimilarity, TokenStats
 from .score import Metric, Score, metric_id
 
 _ALTERNATIVES = {"paraphrased": 1, "perturbed": 4, "refusal": 1, "paraphrased_question": 1}
@@ -60,15 +60,18 @@ def made_up(
         bare: Rows have no alternatives at all, so needs that ask for one get empty tuples.
     """
     splits = {n.split: tuple(_row(n.split, i, bare) for i in range(rows)) for n in needs}
-    answers: dict[Need, Tokens | Texts] = {}
+    answers: dict[Need, Answers] = {}
     for need in needs:
         if isinstance(need, Generations):
             written = [
                 (r, f"{r.answer} {text}" if text and not i % 2 else text) for i, r in enumerate(splits[need.split])
             ]
             answers[need] = {r.id: () if bare and need.prompt != "prompt" else (said,) for r, said in written}
+        elif isinstance(need, Judged):
+            answers[need] = {r.id: _judged(need, r, text, tweak) for r in splits[need.split]}  # type: ignore[assignment]
         else:
-            answers[need] = {r.id: _answers(need, r, tweak) for r in splits[need.split]}
+            stats = {r.id: _answers(need, r, tweak) for r in splits[need.split]}
+            answers[need] = {i: _reduced(need, of) for i, of in stats.items()}  # type: ignore[assignment]
     return Measurements(splits=splits, answers=answers)
 
 
@@ -79,7 +82,33 @@ def _row(split: str, i: int, bare: bool) -> Example:
     )
 
 
-def _answers(need: TokenStats, row: Example, tweak: Tweak | None) -> tuple[AnswerStats, ...]:
+def _reduced(need: Need, stats: Sequence[AnswerStats]) -> tuple[Any, ...]:
+    """What `need` asks for, made of token statistics, so that every degenerate case reaches it too."""
+    if isinstance(need, GradNorms):
+        return tuple(-float(np.sum(a.logp)) for a in stats if len(a.logp))
+    return tuple(LayerStats(a.logp, a.rank) for a in stats) if isinstance(need, Lens) else tuple(stats)
+
+
+def _judged(need: Judged, row: Example, text: str, tweak: Tweak | None) -> tuple[Any, ...]:
+    """One made-up judgement of one generation; of an empty one where `text` is empty."""
+    if need.prompt != "prompt" and not row.answers(need.prompt):
+        return ()
+    rng = np.random.default_rng(int(digest([dataclasses.astuple(need), row.id, text], 6), 16))
+    if isinstance(need, Inference):
+        return (Verdict(*map(float, rng.dirichlet([1.0, 1.0, 1.0]))),)
+    if isinstance(need, TextSimilarity):
+        return (float(rng.uniform(0.0, 1.0)) if text else 0.0,)
+    if isinstance(need, EntitySimilarity):
+        gold, said = (tuple(f"{kind}{i}" for i in range(rng.integers(0, 5))) for kind in ("gold", "said"))
+        said = said if text else ()
+        return (EntityTable(gold, said, rng.uniform(0.0, 1.0, (len(said), len(gold))).astype(np.float32)),)
+    length = int(rng.integers(2, 9)) if text else 1
+    level = -rng.gamma(1.0, 1.0, length).astype(np.float32)
+    one = AnswerStats(level, np.zeros(length, np.int32), level, level, text)
+    return (tweak(one) if tweak else one,)
+
+
+def _answers(need: TokenStats | GradNorms | Lens, row: Example, tweak: Tweak | None) -> tuple[AnswerStats, ...]:
     if need.prompt != "prompt" and not row.answers(need.prompt):
         return ()
     stats = []

@@ -8,7 +8,17 @@ from numpy.typing import NDArray
 
 from ..data.example import Example
 from ..errors import NeedError
-from .needs import Generations, Need, TokenStats
+from .needs import (
+    EntitySimilarity,
+    Generations,
+    GradNorms,
+    Inference,
+    JudgeStats,
+    Lens,
+    Need,
+    TextSimilarity,
+    TokenStats,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +47,52 @@ class AnswerStats:
         return float(np.exp(-self.mean_nll))
 
 
+@dataclass(frozen=True, slots=True)
+class LayerStats:
+    """One answer's first token, read off each of L layers at the last position of the prompt; first to last layer.
+
+    L = 0 where the network does not show which part of it is the final norm.
+    """
+
+    logp: NDArray[np.float32]
+    """[L] its log-probability, nats."""
+    rank: NDArray[np.int32]
+    """[L] tokens that the layer holds strictly more likely; 0 means argmax."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Probabilities of the three NLI labels."""
+
+    entailment: float
+    neutral: float
+    contradiction: float
+
+    @property
+    def label(self) -> str:
+        """The likeliest; of equal ones the first in the order of the fields."""
+        return max(("entailment", "neutral", "contradiction"), key=lambda name: float(getattr(self, name)))
+
+
+@dataclass(frozen=True, slots=True)
+class EntityTable:
+    """The entities of one right answer and of one generation."""
+
+    gold: tuple[str, ...]
+    """Of the right answer: G texts."""
+    said: tuple[str, ...]
+    """Of the generation: P texts."""
+    cosine: NDArray[np.float32]
+    """[P, G]"""
+
+
 Tokens = Mapping[str, tuple[AnswerStats, ...]]
 Texts = Mapping[str, tuple[str, ...]]
+Norms = Mapping[str, tuple[float, ...]]
+Layers = Mapping[str, tuple[LayerStats, ...]]
+Verdicts = Mapping[str, tuple[Verdict, ...]]
+EntityTables = Mapping[str, tuple[EntityTable, ...]]
+Answers = Tokens | Texts | Norms | Layers | Verdicts | EntityTables
 
 
 @dataclass(frozen=True)
@@ -46,18 +100,44 @@ class Measurements:
     """The answers to a metric's needs, for one subject."""
 
     splits: Mapping[str, Sequence[Example]]
-    answers: Mapping[Need, Tokens | Texts] = field(default_factory=dict)
+    answers: Mapping[Need, Answers] = field(default_factory=dict)
     """Keyed by the need as the metric wrote it (``model="subject"`` included)."""
     missing: Mapping[Need, str] = field(default_factory=dict)
     """Needs that could not be answered, with the reason (for example: no retrained model)."""
+    remarks: Mapping[Need, str] = field(default_factory=dict)
+    """By whom judged needs were answered, for the notes of the scores that read them."""
 
-    def tokens(self, need: TokenStats) -> Tokens:
+    def tokens(self, need: TokenStats | JudgeStats) -> Tokens:
         """Token statistics by example id, one entry per answer text."""
         return self._get(need)  # type: ignore[return-value]
 
     def texts(self, need: Generations) -> Texts:
         """Generated texts by example id."""
         return self._get(need)  # type: ignore[return-value]
+
+    def norms(self, need: GradNorms) -> Norms:
+        """Gradient norms by example id, one per answer text."""
+        return self._get(need)  # type: ignore[return-value]
+
+    def layers(self, need: Lens) -> Layers:
+        """Statistics of the layers by example id, one entry per answer text."""
+        return self._get(need)  # type: ignore[return-value]
+
+    def verdicts(self, need: Inference) -> Verdicts:
+        """NLI verdicts by example id, one per generation."""
+        return self._get(need)  # type: ignore[return-value]
+
+    def cosines(self, need: TextSimilarity) -> Norms:
+        """Cosine of generation and right answer by example id, one per generation."""
+        return self._get(need)  # type: ignore[return-value]
+
+    def entity_tables(self, need: EntitySimilarity) -> EntityTables:
+        """Entities and their cosines by example id, one table per generation."""
+        return self._get(need)  # type: ignore[return-value]
+
+    def remark(self, *needs: Need) -> str:
+        """By whom `needs` were answered; "" where that goes without saying."""
+        return "; ".join(dict.fromkeys(self.remarks[n] for n in needs if n in self.remarks))
 
     def rows(self, split: str) -> Sequence[Example]:
         """The examples of a split, in order; empty when the benchmark has no such split."""
@@ -67,7 +147,7 @@ class Measurements:
         """The first reason why one of `needs` has no answer, or ""."""
         return next((self.missing[n] for n in needs if n in self.missing), "")
 
-    def _get(self, need: Need) -> Tokens | Texts:
+    def _get(self, need: Need) -> Answers:
         if need not in self.answers:
             raise NeedError(
                 f"{need} was read but not declared or could not be measured", "list it in the metric's `needs`"
