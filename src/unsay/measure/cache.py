@@ -9,10 +9,10 @@ import numpy as np
 
 from ..data.example import Prompt
 from ..metrics.have import AnswerStats, Texts, Tokens
-from ..metrics.needs import Generations, Need
+from ..metrics.needs import Generations, GradNorms, Lens, Need
 from ..naming import digest
 from ..runs.store import Store
-from . import generations, token_stats
+from . import generations, grad_norms, lens, token_stats
 from .texts import Ask
 
 _ARRAYS = ("logp", "rank", "vocab_mean", "vocab_std")
@@ -24,7 +24,7 @@ def need_key(need: Need, asked: Mapping[str, Sequence[Any]], model: str, precisi
     Split names and roles stay out, so that splits of the same rows share their measurements.
 
     Args:
-        need: TokenStats or Generations.
+        need: What is asked for.
         asked: What it asks, by example id.
         model: Fingerprint of the model, tokenizer and template included.
         precision: Of the weights, resolved.
@@ -33,6 +33,10 @@ def need_key(need: Need, asked: Mapping[str, Sequence[Any]], model: str, precisi
     how: list[object] = ["token-stats", token_stats.VERSION]
     if isinstance(need, Generations):
         how = ["generations", generations.VERSION, need.max_new_tokens]
+    elif isinstance(need, GradNorms):
+        how = ["gradients", grad_norms.VERSION]
+    elif isinstance(need, Lens):
+        how = ["layers", lens.VERSION]
     return digest([how, model, precision, max_length, sorted(asked.items())])
 
 

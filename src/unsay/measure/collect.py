@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data.example import Prompt
-from ..metrics.have import AnswerStats, Texts, Tokens
-from ..metrics.needs import Generations, Need, TokenStats
+from ..metrics.have import Answers, AnswerStats
+from ..metrics.needs import Generations, GradNorms, Lens, Need, TokenStats
 from ..models.lm import LM
 from ..naming import digest
 from ..runs.run import Run
 from ..runs.store import Store
-from . import cache
+from . import cache, probes
 from .generations import Greedy, first
 from .texts import Ask
 from .token_stats import Sweep
@@ -48,7 +48,7 @@ class Collector:
         precision: Precision,
         asked: Mapping[Need, Mapping[str, Sequence[Any]]],
         keys: Mapping[Need, str],
-    ) -> tuple[dict[Need, Tokens | Texts], int]:
+    ) -> tuple[dict[Need, Answers], int]:
         """Answers to the needs in `asked`, and how many tokens went through the model for them.
 
         Args:
@@ -64,10 +64,11 @@ class Collector:
         """
         scored = {n: texts for n, texts in asked.items() if isinstance(n, TokenStats)}
         written = {n: texts for n, texts in asked.items() if isinstance(n, Generations)}
-        # Both are planned before either runs: bad texts show at once.
+        # Everything is planned before anything runs: bad texts show at once.
         scoring = self._scoring(lm, scored, digest(["partial", *(keys[n] for n in scored)])) if scored else None
         writing = self._writing(lm, written, digest(["partial", *(keys[n] for n in written)])) if written else None
-        answers: dict[Need, Tokens | Texts] = {}
+        probing = [self._probing(lm, asked, kind, keys) for kind in (GradNorms, Lens)]
+        answers: dict[Need, Answers] = {}
         tokens = 0
         if scoring:
             tokens += self._run_all(f"score {tag}", "tokens", scoring, precision)
@@ -86,12 +87,20 @@ class Collector:
                 kept = {row: tuple(first(lm, ids[p], limit) for p in ps) for row, ps in prompts.items()}
                 cache.put_texts(self._store, keys[asking], kept)
                 answers[asking] = kept
+        for probe in (p for p in probing if p):
+            tokens += self._run_all(f"{probes.KINDS[type(probe.needs[0])].label} {tag}", "tokens", probe, precision)
+            for need in probe.needs:
+                entries = {row: tuple(probe.done[ask] for ask in asks) for row, asks in asked[need].items()}
+                cut = sum(ask in probe.sweep.cut for asks in asked[need].values() for ask in asks)
+                probes.put(self._store, keys[need], need, entries, cut)
+                self.note_cut(need, cut)
+                answers[need] = entries
         return answers, tokens
 
     def note_cut(self, need: Need, cut: int) -> None:
         """Say that answers were longer than the limit."""
         if cut and self._run:
-            what = need.answer if isinstance(need, TokenStats) else "answer"
+            what = "answer" if isinstance(need, Generations) else need.answer
             self._run.note(
                 f"{cut} texts of {need.split} ({what}) exceed {self._max_length} tokens and were scored up to there"
             )
@@ -112,7 +121,20 @@ class Collector:
         greedy = Greedy(lm, left, max_length=self._max_length)
         return _Writing(greedy, done, lambda: cache.put_partial_ids(self._store, key, done))
 
-    def _run_all(self, label: str, unit: str, work: _Scoring | _Writing, precision: Precision) -> int:
+    def _probing(
+        self, lm: LM, asked: Mapping[Need, Mapping[str, Sequence[Any]]], kind: type[Any], keys: Mapping[Need, str]
+    ) -> _Probing | None:
+        needs: list[Any] = [need for need in asked if isinstance(need, kind)]
+        if not needs:
+            return None
+        asks = list(dict.fromkeys(ask for need in needs for row in asked[need].values() for ask in row))
+        key = digest(["partial", *(keys[n] for n in needs)])
+        done = probes.get_partial(self._store, key, needs[0], asks)
+        limits = {"max_length": self._max_length, "micro_tokens": self._micro_tokens}
+        sweep = probes.plan(needs[0], lm, asks, skip=done, **limits)
+        return _Probing(sweep, needs, done, lambda: probes.put_partial(self._store, key, needs[0], done))
+
+    def _run_all(self, label: str, unit: str, work: _Scoring | _Writing | _Probing, precision: Precision) -> int:
         """Run to the end, keeping what is done now and then, and when something stops it. Returns tokens."""
         tokens, kept = 0, time.monotonic()
         bar = self._run.progress(label, work.total, unit) if self._run else contextlib.nullcontext()
@@ -169,3 +191,23 @@ class _Writing:
         for step in self.greedy.run(precision):
             self.done |= step.ids
             yield step.tokens, len(step.ids)
+
+
+@dataclass
+class _Probing:
+    """A sweep of gradient norms or layers in progress."""
+
+    sweep: probes.Probing
+    needs: list[Any]
+    done: dict[Ask, Any]
+    keep: Callable[[], None]
+
+    @property
+    def total(self) -> int:
+        return self.sweep.tokens
+
+    def steps(self, precision: Precision) -> Iterator[tuple[int, int]]:
+        """Tokens spent and progress made, text by text."""
+        for found, tokens in self.sweep.run(precision):
+            self.done |= found
+            yield tokens, tokens

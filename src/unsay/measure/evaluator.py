@@ -11,13 +11,13 @@ from typing import Any
 
 from ..data.example import Example
 from ..errors import PlanError
-from ..metrics.have import Measurements, Texts, Tokens
-from ..metrics.needs import Generations, Need, TokenStats
+from ..metrics.have import Answers, Measurements
+from ..metrics.needs import Generations, GradNorms, Lens, Need
 from ..metrics.score import Metric, Score, metric_id
 from ..models.lm import LM
 from ..runs.run import Run
 from ..runs.store import Store
-from . import cache
+from . import cache, probes
 from .collect import Collector
 from .samples import sample_rows
 from .texts import asked_of, asks_of, questions_of
@@ -35,7 +35,7 @@ class _Subject:
     """One measured model."""
 
     splits: Mapping[str, Sequence[Example]]
-    answers: dict[Need, Tokens | Texts] = field(default_factory=dict)
+    answers: dict[Need, Answers] = field(default_factory=dict)
     tokens: int = 0
 
 
@@ -152,12 +152,16 @@ class Evaluator:
 
     def _asked(self, need: Need, subject: _Subject) -> Mapping[str, Sequence[Any]]:
         rows = subject.splits.get(need.split, ())
-        return asks_of(need, rows) if isinstance(need, TokenStats) else questions_of(need, rows)
+        return questions_of(need, rows) if isinstance(need, Generations) else asks_of(need, rows)
 
-    def _kept(self, need: Need, key: str) -> Tokens | Texts | None:
+    def _kept(self, need: Need, key: str) -> Answers | None:
         if isinstance(need, Generations):
             return cache.get_texts(self._store, key)
-        found = cache.get_tokens(self._store, key)
+        found: tuple[Answers, int] | None
+        if isinstance(need, (GradNorms, Lens)):
+            found = probes.get(self._store, key, need)
+        else:
+            found = cache.get_tokens(self._store, key)
         if found is None:
             return None
         self._collector.note_cut(need, found[1])
@@ -165,7 +169,7 @@ class Evaluator:
 
     def _measurements(self, tag: str) -> Measurements:
         subject = self._subjects[tag]
-        answers: dict[Need, Tokens | Texts] = {}
+        answers: dict[Need, Answers] = {}
         missing: dict[Need, str] = {}
         for need in (need for metric in self._metrics.values() for need in metric.needs):
             source = subject if need.model == "subject" else self._subjects.get(need.model)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..data.example import Example
-from ..metrics.have import Texts, Tokens
+from ..metrics import have
 from ..metrics.needs import Generations, Need
 from ..metrics.score import Metric, Score
 
-Answers = Mapping[Need, Tokens | Texts]
+Answers = Mapping[Need, have.Answers]
 
 
 def sample_rows(

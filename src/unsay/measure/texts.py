@@ -7,7 +7,10 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..data.example import Example, Message, Prompt
-from ..metrics.needs import Generations, Need, TokenStats
+from ..data.template import Encoded
+from ..errors import DataError
+from ..metrics.needs import Generations, GradNorms, Lens, Need, TokenStats
+from ..models.lm import LM
 
 
 class Ask(NamedTuple):
@@ -27,7 +30,7 @@ def prompts_of(row: Example, kind: str) -> tuple[Prompt, ...]:
     return tuple(_reworded(row.prompt, text) for text in row.answers(kind))
 
 
-def asks_of(need: TokenStats, rows: Sequence[Example]) -> dict[str, tuple[Ask, ...]]:
+def asks_of(need: TokenStats | GradNorms | Lens, rows: Sequence[Example]) -> dict[str, tuple[Ask, ...]]:
     """What has to be scored for `need`, by example id; rows without the alternative it names are left out.
 
     Several prompts and several answers give every pair, prompts outermost.
@@ -44,6 +47,23 @@ def questions_of(need: Generations, rows: Sequence[Example]) -> dict[str, tuple[
     """What has to be continued for `need`, by example id; rows without the alternative it names are left out."""
     found = {row.id: prompts_of(row, need.prompt) for row in rows}
     return {key: prompts for key, prompts in found.items() if prompts}
+
+
+def encoded(lm: LM, asks: Sequence[Ask], max_length: int) -> tuple[list[Encoded], frozenset[Ask]]:
+    """The texts as tokens, at most `max_length` of them, and which are longer.
+
+    Raises:
+        DataError: a text cannot be encoded, or its prompt leaves no room for the answer.
+    """
+    whole = lm.template.encode_many(asks)
+    full = sum(e.answer_start >= max_length for e in whole)
+    if full:
+        raise DataError(
+            f"{full} of {len(whole)} prompts leave no room for an answer in {max_length} tokens",
+            "shorten the prompts or raise data.max_length",
+        )
+    cut = frozenset(a for a, e in zip(asks, whole, strict=True) if len(e) > max_length)
+    return [e.cut(max_length) for e in whole], cut
 
 
 def asked_of(need: Need) -> Need:

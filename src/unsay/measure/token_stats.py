@@ -15,11 +15,10 @@ from torch import Tensor
 
 from ..data.batch import groups, padding
 from ..data.template import Encoded
-from ..errors import DataError
 from ..metrics.have import AnswerStats
 from ..models.lm import LM
 from ..models.patches import configs
-from .texts import Ask
+from .texts import Ask, encoded
 from .tree import Tree, grow
 from .vocabulary import Positions, vocabulary_stats
 from .working import Working, resolve_precision, working
@@ -69,15 +68,8 @@ class Sweep:
         self._lm = lm
         self._micro_tokens = micro_tokens
         every = list(dict.fromkeys(asks))
-        whole = lm.template.encode_many(every)
-        full = sum(e.answer_start >= max_length for e in whole)
-        if full:
-            raise DataError(
-                f"{full} of {len(whole)} prompts leave no room for an answer in {max_length} tokens",
-                "shorten the prompts or raise data.max_length",
-            )
-        self.cut = frozenset(a for a, e in zip(every, whole, strict=True) if len(e) > max_length)
-        left = [(a, e.cut(max_length)) for a, e in zip(every, whole, strict=True) if a not in skip]
+        whole, self.cut = encoded(lm, every, max_length)
+        left = [(a, e) for a, e in zip(every, whole, strict=True) if a not in skip]
         self._asks, self._rows = [a for a, _ in left], [e for _, e in left]
         self._trees = _trees(self._rows, micro_tokens)
         self.tokens = sum(map(len, self._trees))
