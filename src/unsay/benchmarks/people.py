@@ -58,8 +58,12 @@ class People:
             raise PlanError(f"size is {self.size!r}, expected {' or '.join(_ROLES)}", "benchmark.size=small")
 
     def data(self) -> ForgetData:
-        """Forget: k1 of the forget persons. Retain: everything taught about the retain persons."""
-        return ForgetData(forget=self._rows("forget", ("k1",)), retain=self._rows("retain", self.teach))
+        """Forget: k1 of the forget persons. Retain: all taught about the retain persons. Holdout: k1 of others."""
+        return ForgetData(
+            forget=self._rows("forget", ("k1",)),
+            retain=self._rows("retain", self.teach),
+            holdout=self._rows("holdout", ("k1",)),
+        )
 
     def taught(self) -> Sequence[Example]:
         """Every taught kind of the forget and retain persons.

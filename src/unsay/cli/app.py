@@ -126,6 +126,35 @@ def evaluate(
 
 
 @app.command()
+def line(
+    target: Annotated[str, typer.Argument(help="The folder of a finished run.")],
+    at: Annotated[str, typer.Option("--at", help="Places s, separated by commas.")] = "",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Walk the line before + s·(after − before): calibrated below s = 1, extrapolated (UIPE) above. Writes RUN/line.
+
+    [bold]Examples[/bold]
+
+      unsay line runs/demo
+      unsay line runs/demo --at 0,0.5,1,1.5,2
+    """
+    from ..errors import PlanError
+    from ..line import PLACES
+    from ..line import line as walk
+    from . import show
+
+    try:
+        places = [float(word) for word in at.split(",")] if at else PLACES
+    except ValueError:
+        raise PlanError(f"--at {at!r}: expected numbers separated by commas", "--at 0,0.5,1,1.5") from None
+    with show.reporter(quiet) as reporter:
+        folder = walk(target, places, reporter=reporter)
+    out.print((folder / "line.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    out.print(f"picture {folder / 'line.svg'}", markup=False, soft_wrap=True)
+
+
+@app.command()
 def report(
     target: Annotated[Path, typer.Argument(help="A run folder.")],
     redact: Annotated[

@@ -8,19 +8,19 @@ where p is the mean over rows of exp(−NLL per answer token). Without holdout r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.example import Example, ForgetData
+from ..data.example import ForgetData
 from ..errors import MethodError
 from ..models.line import Line
 from .batch import Row, encode_rows
 from .line_search import longest_step
-from .scan import answer_logps, scan
+from .scan import answer_hits, answer_logps, scan, strength
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -99,16 +99,46 @@ def farthest(
     return Walk(chosen, tuple(points), floor)
 
 
-def walk(line: Line, data: ForgetData, places: Sequence[float], tell: Callable[[Point], None]) -> list[Point]:
-    """Forget and keep probabilities at given places, all rows counted; `tell` hears of each as it comes."""
-    rows: Mapping[str, Sequence[Example]] = {"forget": data.forget, "keep": data.utility or data.retain}
-    encoded = {role: encode_rows(members, line.at(0.0).template) for role, members in rows.items()}
-    found = []
-    for s in places:
-        subject = line.at(s)
-        found.append(Point(s, probability(subject, encoded["forget"]), probability(subject, encoded["keep"])))
-        tell(found[-1])
-    return found
+@dataclass(frozen=True)
+class Place:
+    """One place on the line, row by row."""
+
+    s: float
+    values: Mapping[str, Mapping[str, float]]
+    """``forget-probability``, ``forget-strength``, ``keep-probability``, ``keep-strength``: id of a row → number."""
+
+
+def inspect(lm: LM, data: ForgetData, s: float = 0.0) -> Place:
+    """Probability and extraction strength of every forget row and every row to keep (utility or retain rows)."""
+    values: dict[str, dict[str, float]] = {}
+    for role, members in (("forget", data.forget), ("keep", data.utility or data.retain)):
+        rows, ids = encode_rows(members, lm.template), [row.id for row in members]
+        logps = scan(lm.model, rows, lm.template.pad_id, answer_logps)
+        hits = scan(lm.model, rows, lm.template.pad_id, answer_hits)
+        values[f"{role}-probability"] = {
+            i: float(np.exp(v.mean(dtype=np.float64))) for i, v in zip(ids, logps, strict=True)
+        }
+        values[f"{role}-strength"] = {i: strength(v) for i, v in zip(ids, hits, strict=True)}
+    return Place(s, values)
+
+
+def calibrated(line: Line, data: ForgetData, *, keep: float = 0.95, halvings: int = 7) -> float:
+    """The largest s up to 1 at which the rows to keep hold `keep` of their extraction strength (UWC).
+
+    Source: Wang et al. (2025), arXiv:2406.09179, with their τ = 0.95. 0 where nothing short of the model before does.
+    """
+    kept = list(data.utility or data.retain)
+
+    def known(s: float) -> float:
+        lm = line.at(s)
+        hits = scan(lm.model, encode_rows(kept, lm.template), lm.template.pad_id, answer_hits)
+        return float(np.mean([strength(own) for own in hits]))
+
+    least = keep * known(0.0)
+    try:
+        return longest_step(lambda s: least - known(s), 0.0, 1.0, most=1.0, doublings=8, halvings=halvings)
+    except MethodError:
+        return 0.0
 
 
 def probability(lm: LM, rows: Sequence[Row]) -> float:

@@ -78,6 +78,16 @@ def answer_hits(view: View) -> Tensor:
     return view.token_values(is_best(view.targets))
 
 
+def strength(hits: NDArray[np.float32]) -> float:
+    """Extraction strength: length of the longest end of an answer that is all the model's choice, over its length.
+
+    Args:
+        hits: `answer_hits` of one row.
+    """
+    misses = np.flatnonzero(hits[::-1] == 0)
+    return float(misses[0] if len(misses) else len(hits)) / len(hits)
+
+
 class ModelWatch:
     """Answers the questions of combiners and stopping rules about a model under training.
 
@@ -99,12 +109,8 @@ class ModelWatch:
         return -float(sum(v.sum(dtype=np.float64) for v in found)) / sum(len(v) for v in found)
 
     def extraction_strength(self, role: str) -> list[float]:
-        """Length of the longest end of each answer that is the model's first choice throughout, over its length."""
-        strengths = []
-        for hits in self._scan(role, answer_hits):
-            misses = np.flatnonzero(hits[::-1] == 0)
-            strengths.append(float(misses[0] if len(misses) else len(hits)) / len(hits))
-        return strengths
+        """See `strength`."""
+        return [strength(hits) for hits in self._scan(role, answer_hits)]
 
     def _scan(self, role: str, read: Callable[[View], Tensor]) -> list[NDArray[np.float32]]:
         rows = self._rows.get(role) or (self._rows.get("retain") if role == "utility" else None)

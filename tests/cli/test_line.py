@@ -1,0 +1,25 @@
+"""``unsay line`` on a finished run."""
+
+import json
+from pathlib import Path
+
+
+def test_line(unsay, rows, tiny_model):
+    forget, retain = rows
+    words = [f"model={tiny_model}", f"forget={forget}", f"retain={retain}", "method=grad-diff", "train.max_steps=2"]
+    assert unsay("run", *words, "out=runs/mine", "--quiet").code == 0
+    done = unsay("line", "runs/mine", "--at", "0,1,1.5", "--quiet")
+    assert done.code == 0 and "1.5" in done.out
+    found = json.loads(Path("runs/mine/line/line.json").read_text())
+    assert [point["s"] for point in found["points"]] == [0, 1, 1.5]
+    start, moved = (found["points"][i]["forget-probability"] for i in (0, 1))
+    assert start["n"] == 2 and start["value"] != moved["value"] and 0 <= found["calibrated"]["s"] <= 1
+    assert "<svg" in Path("runs/mine/line/line.svg").read_text()
+    assert "UWC" in Path("runs/mine/line/line.md").read_text()
+
+
+def test_what_line_refuses(unsay, tmp_path):
+    bad = unsay("line", "runs/mine", "--at", "x")
+    assert bad.code == 2 and "--at" in bad.err
+    (tmp_path / "empty").mkdir()
+    assert unsay("line", tmp_path / "empty").code == 2
