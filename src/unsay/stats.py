@@ -5,8 +5,8 @@ All functions take values by example id and the entity of each id; an id without
 Ids are sorted before anything else and the random numbers are seeded by the cluster names: the same data give the
 same interval in any order and on any machine, and models measured on the same rows are resampled alike.
 
-With fewer than `FEW` entities nothing can be said about entities that were not asked about: the interval is then over
-the examples, and the note says "no population inference".
+With fewer than `resampling.FEW` entities nothing can be said about entities that were not asked about: the interval is
+then over the examples, and the note says "no population inference".
 """
 
 from __future__ import annotations
@@ -20,19 +20,9 @@ from numpy.typing import NDArray
 from scipy import special
 
 from .errors import UnsayError
-from .naming import derive_seed
+from .resampling import Floats, Statistic, Units, column, interval, notes_of, ones, units_of, why_none
 
-DRAWS = 2000
-"""Bootstrap resamples."""
-FEW = 8
-"""Fewer entities than this: no population inference."""
-_BCA = 10
 _EXACT_FLIPS = 14
-_CHUNK = 500
-
-Floats = NDArray[np.float64]
-Statistic = Callable[[Sequence[Floats]], Floats]
-"""Cluster weights, one [R, C_k] per stratum → the statistic under each of the R weightings."""
 
 
 @dataclass(frozen=True)
@@ -72,116 +62,6 @@ class Equivalence:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class _Units:
-    """What is resampled in one stratum: example i belongs to unit codes[i]."""
-
-    ids: tuple[str, ...]
-    codes: NDArray[np.intp]
-    size: int
-    seed: int
-    clusters: int
-    note: str
-
-
-def _units(ids: Sequence[str], entities: Mapping[str, str], *, few: int = FEW) -> _Units:
-    ids = tuple(sorted(ids))
-    named = [entities.get(i, "") for i in ids]
-    labels = [f"entity:{e}" if e else f"row:{i}" for e, i in zip(named, ids, strict=True)]
-    clusters = len(set(labels)) if any(named) else 0
-    note = ""
-    if 0 < clusters < few:
-        note = (
-            f"no population inference ({clusters} {'entity' if clusters == 1 else 'entities'}): interval over examples"
-        )
-        labels = list(ids)
-    names, codes = np.unique(np.array(labels, dtype=object), return_inverse=True)
-    return _Units(ids, codes.astype(np.intp), len(names), derive_seed(0, *names), clusters, note)
-
-
-def _column(values: Mapping[str, float], units: _Units) -> tuple[Floats, Floats]:
-    """Sum and count of `values` per unit; ids without a value count nothing."""
-    counted = np.array([float(i in values) for i in units.ids])
-    x = np.array([float(values.get(i, 0.0)) for i in units.ids])
-    sums, counts = (np.bincount(units.codes, column, units.size) for column in (x, counted))
-    return sums.astype(np.float64), counts.astype(np.float64)
-
-
-def _draws(units: _Units, rng: np.random.Generator, draws: int) -> Floats:
-    picks = rng.integers(0, units.size, (draws, units.size))
-    picks += np.arange(draws)[:, None] * units.size
-    return np.bincount(picks.ravel(), minlength=draws * units.size).reshape(draws, units.size).astype(np.float64)
-
-
-def _replicates(statistic: Statistic, strata: Sequence[_Units]) -> Floats:
-    rngs = [np.random.default_rng([u.seed, k]) for k, u in enumerate(strata)]
-    parts = []
-    for start in range(0, DRAWS, _CHUNK):
-        count = min(_CHUNK, DRAWS - start)
-        parts.append(statistic([_draws(u, r, count) for u, r in zip(strata, rngs, strict=True)]))
-    return np.concatenate(parts)
-
-
-def _influence(statistic: Statistic, strata: Sequence[_Units], k: int) -> Floats:
-    """[C_k] jackknife influence of each unit of stratum k."""
-    size = strata[k].size
-    left_out = []
-    for start in range(0, size, _CHUNK):
-        rows = np.arange(start, min(size, start + _CHUNK))
-        weights = [np.ones((len(rows), u.size)) for u in strata]
-        weights[k][np.arange(len(rows)), rows] = 0.0
-        left_out.append(statistic(weights))
-    values = np.concatenate(left_out)
-    return np.asarray((size - 1) * (values.mean() - values))
-
-
-def _interval(statistic: Statistic, strata: Sequence[_Units], value: float) -> tuple[float, float] | None:
-    """BCa interval (percentile below 10 units) at levels widened for few units; None without any variation.
-
-    Efron 1987; several strata: Davison & Hinkley 1997, 5.3. The percentile interval of C units is too short by the
-    factor sqrt(C/(C−1)) and by z against t; taking the quantiles at Φ(± t·sqrt(C/(C−1))) repairs both (Hesterberg
-    2015). With several strata the degrees of freedom are Satterthwaite's.
-    """
-    if min(u.size for u in strata) < 2:
-        return None
-    influence = [_influence(statistic, strata, k) for k in range(len(strata))]
-    sizes = np.array([u.size for u in strata], dtype=np.float64)
-    squares = np.array([np.sum(x**2) for x in influence])
-    if not np.all(np.isfinite(squares)) or squares.sum() <= 1e-24 * max(1.0, value**2):
-        return None
-    variances = squares / (sizes * (sizes - 1))
-    df = variances.sum() ** 2 / np.sum(variances**2 / (sizes - 1))
-    widen = math.sqrt(variances.sum() / np.sum(variances * (sizes - 1) / sizes))
-    z = float(special.stdtrit(df, 0.975)) * widen * np.array([-1.0, 1.0])
-    found = _replicates(statistic, strata)
-    found = found[np.isfinite(found)]
-    if len(found) < DRAWS // 2:
-        return None
-    levels = special.ndtr(z)
-    if sizes.min() >= _BCA:
-        bias = float(special.ndtri((np.sum(found < value) + 0.5 * np.sum(found == value)) / len(found)))
-        skew = sum(float(np.sum(x**3)) / c**3 for x, c in zip(influence, sizes, strict=True))
-        skew /= 6 * float(np.sum(squares / sizes**2)) ** 1.5
-        room = 1 - skew * (bias + z)
-        if math.isfinite(bias) and np.all(room > 0):
-            levels = special.ndtr(bias + (bias + z) / room)
-    low, high = np.quantile(found, levels)
-    return float(low), float(high)
-
-
-def _ones(strata: Sequence[_Units]) -> list[Floats]:
-    return [np.ones((1, u.size)) for u in strata]
-
-
-def _notes(*notes: str) -> str:
-    return "; ".join(dict.fromkeys(n for n in notes if n))
-
-
-def _why_none(strata: Sequence[_Units]) -> str:
-    alone = min(u.size for u in strata) < 2
-    return "one example: no interval" if alone else "the values do not vary: no interval"
-
-
 def mean(
     values: Mapping[str, float], entities: Mapping[str, str], *, bounds: tuple[float, float] | None = None
 ) -> Estimate:
@@ -193,21 +73,21 @@ def mean(
         bounds: The least and greatest possible value. When every value sits on one of them, the interval is
             Clopper–Pearson's over the clusters (forty zeros do not prove a rate of 0).
     """
-    units = _units(list(values), entities)
-    sums, counts = _column(values, units)
+    units = units_of(list(values), entities)
+    sums, counts = column(values, units)
 
     def statistic(weights: Sequence[Floats]) -> Floats:
         return np.asarray((weights[0] @ sums) / (weights[0] @ counts))
 
-    value = float(statistic(_ones([units]))[0])
+    value = float(statistic(ones([units]))[0])
     if bounds is not None and units.size > 1 and set(values.values()) in ({bounds[0]}, {bounds[1]}):
         at = next(iter(values.values()))
         share = clopper_pearson(units.size if at == bounds[1] else 0, units.size)
         low, high = (bounds[0] + (bounds[1] - bounds[0]) * s for s in share)
-        note = _notes(units.note, f"every value is {at:g}: Clopper–Pearson interval")
+        note = notes_of(units.note, f"every value is {at:g}: Clopper–Pearson interval")
         return Estimate(value, (low, high), len(values), units.clusters, note)
-    ci = _interval(statistic, [units], value)
-    note = units.note if ci else _notes(units.note, _why_none([units]))
+    ci = interval(statistic, [units], value)
+    note = units.note if ci else notes_of(units.note, why_none([units]))
     return Estimate(value, ci, len(values), units.clusters, note)
 
 
@@ -220,19 +100,19 @@ def harmonic_mean(groups: Mapping[str, Sequence[Mapping[str, float]]], entities:
     """
     strata, columns = [], []
     for k, group in enumerate(groups.values()):
-        strata.append(_units(sorted({i for column in group for i in column}), entities))
-        columns += [(k, *_column(column, strata[k])) for column in group]
+        strata.append(units_of(sorted({i for values in group for i in values}), entities))
+        columns += [(k, *column(values, strata[k])) for values in group]
 
     def statistic(weights: Sequence[Floats]) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
             means = np.array([(weights[k] @ sums) / (weights[k] @ counts) for k, sums, counts in columns])
             return np.asarray(len(columns) / np.sum(1 / means, axis=0))
 
-    value = float(statistic(_ones(strata))[0])
-    ci = None if value == 0 else _interval(statistic, strata, value)
-    why = "" if ci else "a part is 0" if value == 0 else _why_none(strata)
+    value = float(statistic(ones(strata))[0])
+    ci = None if value == 0 else interval(statistic, strata, value)
+    why = "" if ci else "a part is 0" if value == 0 else why_none(strata)
     notes = [f"{name}: {u.note}" for name, u in zip(groups, strata, strict=True) if u.note]
-    return Estimate(value, ci, sum(len(u.ids) for u in strata), sum(u.clusters for u in strata), _notes(*notes, why))
+    return Estimate(value, ci, sum(len(u.ids) for u in strata), sum(u.clusters for u in strata), notes_of(*notes, why))
 
 
 def area(members: Sequence[float] | Floats, others: Sequence[float] | Floats) -> float:
@@ -252,7 +132,53 @@ def auc(members: Mapping[str, float], others: Mapping[str, float], entities: Map
 
     Perfect separation gets Clopper–Pearson's bound over min(C_members, C_others) independent pairs.
     """
-    strata = [_units(list(members), entities), _units(list(others), entities)]
+    strata = [units_of(list(members), entities), units_of(list(others), entities)]
+    statistic = _area_statistic(members, others, strata)
+    value = area(list(members.values()), list(others.values()))
+    n, clusters = len(members) + len(others), sum(u.clusters for u in strata)
+    notes = _named(strata)
+    pairs = min(u.size for u in strata)
+    if value in (0.0, 1.0) and pairs > 1:
+        note = notes_of(*notes, "perfect separation: Clopper–Pearson interval")
+        return Estimate(value, clopper_pearson(round(value * pairs), pairs), n, clusters, note)
+    ci = interval(statistic, strata, value)
+    return Estimate(value, ci, n, clusters, notes_of(*notes, "" if ci else why_none(strata)))
+
+
+def auc_pair(
+    first: tuple[Mapping[str, float], Mapping[str, float]],
+    second: tuple[Mapping[str, float], Mapping[str, float]],
+    entities: Mapping[str, str],
+    combine: Callable[[Floats, Floats], Floats],
+) -> Estimate:
+    """A function of two models' AUCs with an interval that resamples the rows of both together.
+
+    Args:
+        first: Members and non-members of one model; rows that the other model lacks are left out.
+        second: Those of the other model.
+        entities: Entity by example id.
+        combine: The AUCs [R] of both → the statistic [R]; where it is not finite the resample is dropped.
+    """
+    common = [sorted(a.keys() & b.keys()) for a, b in zip(first, second, strict=True)]
+    if not all(common):
+        return Estimate(math.nan, None, 0, 0, "no row was measured on both models")
+    strata = [units_of(ids, entities) for ids in common]
+    statistics = [
+        _area_statistic(*({i: part[i] for i in ids} for part, ids in zip(model, common, strict=True)), strata)
+        for model in (first, second)
+    ]
+
+    def statistic(weights: Sequence[Floats]) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return combine(*(of(weights) for of in statistics))
+
+    value = float(statistic(ones(strata))[0])
+    ci = interval(statistic, strata, value) if math.isfinite(value) else None
+    note = notes_of(*_named(strata), "" if ci else why_none(strata))
+    return Estimate(value, ci, sum(len(ids) for ids in common), sum(u.clusters for u in strata), note)
+
+
+def _area_statistic(members: Mapping[str, float], others: Mapping[str, float], strata: Sequence[Units]) -> Statistic:
     x = np.array([members[i] for i in strata[0].ids], dtype=np.float64)
     y = np.array([others[i] for i in strata[1].ids], dtype=np.float64)
     low, high, order = _ties(x, y)
@@ -265,15 +191,11 @@ def auc(members: Mapping[str, float], others: Mapping[str, float], entities: Map
         wins = np.einsum("nr,nr->r", w, below[low] + below[high])
         return np.asarray(wins / (2 * w.sum(axis=0) * below[-1]))
 
-    value = area(x, y)
-    n, clusters = len(x) + len(y), sum(u.clusters for u in strata)
-    notes = [f"{name}: {u.note}" for name, u in zip(("members", "non-members"), strata, strict=True) if u.note]
-    pairs = min(u.size for u in strata)
-    if value in (0.0, 1.0) and pairs > 1:
-        note = _notes(*notes, "perfect separation: Clopper–Pearson interval")
-        return Estimate(value, clopper_pearson(round(value * pairs), pairs), n, clusters, note)
-    ci = _interval(statistic, strata, value)
-    return Estimate(value, ci, n, clusters, _notes(*notes, "" if ci else _why_none(strata)))
+    return statistic
+
+
+def _named(strata: Sequence[Units]) -> list[str]:
+    return [f"{name}: {u.note}" for name, u in zip(("members", "non-members"), strata, strict=True) if u.note]
 
 
 def estimate(
@@ -286,7 +208,7 @@ def estimate(
         entities: Entity by example id.
         statistic: A function of the [n] values, whatever their order.
     """
-    units = _units(list(values), entities)
+    units = units_of(list(values), entities)
     x = np.array([float(values[i]) for i in units.ids])
 
     def weighted(weights: Sequence[Floats]) -> Floats:
@@ -294,8 +216,8 @@ def estimate(
         return np.array([statistic(np.repeat(x, row)) for row in repeats])
 
     value = float(statistic(x))
-    ci = _interval(weighted, [units], value)
-    return Estimate(value, ci, len(x), units.clusters, units.note if ci else _notes(units.note, _why_none([units])))
+    ci = interval(weighted, [units], value)
+    return Estimate(value, ci, len(x), units.clusters, units.note if ci else notes_of(units.note, why_none([units])))
 
 
 def paired_difference(a: Mapping[str, float], b: Mapping[str, float], entities: Mapping[str, str]) -> Difference:
@@ -314,8 +236,8 @@ def paired_difference(a: Mapping[str, float], b: Mapping[str, float], entities: 
 
 def sign_flip(differences: Mapping[str, float], entities: Mapping[str, str]) -> float:
     """Two-sided p-value of the null that each cluster's differences are as likely with the opposite sign."""
-    units = _units(list(differences), entities, few=0)
-    sums, _ = _column(differences, units)
+    units = units_of(list(differences), entities, few=0)
+    sums, _ = column(differences, units)
     size = units.size
     seen = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
     if size <= _EXACT_FLIPS:
@@ -348,15 +270,15 @@ def equivalence(
         return Equivalence(
             "inconclusive", next(iter(d.values()), math.nan), math.nan, math.nan, 0, "fewer than two pairs"
         )
-    units = _units(list(d), entities)
-    sums, counts = _column(d, units)
+    units = units_of(list(d), entities)
+    sums, counts = column(d, units)
     n, size = len(d), units.size
     middle = float(sums.sum() / n)
     se = math.sqrt(size / (size - 1) * float(np.sum((sums - counts * middle) ** 2))) / n
     if se <= 1e-12 * max(1.0, abs(middle)):
         verdict = "equivalent" if abs(middle) < margin else "different"
         return Equivalence(
-            verdict, middle, float(verdict == "different"), 0.0, n, _notes(units.note, "the differences do not vary")
+            verdict, middle, float(verdict == "different"), 0.0, n, notes_of(units.note, "the differences do not vary")
         )
     df = size - 1
     p = 1 - float(special.stdtr(df, (margin - abs(middle)) / se))
@@ -388,6 +310,19 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     for i, name in enumerate(sorted(p_values, key=lambda k: (p_values[k], k))):
         worst = max(worst, min(1.0, (len(p_values) - i) * p_values[name]))
         adjusted[name] = worst
+    return {name: adjusted[name] for name in p_values}
+
+
+def benjamini_hochberg(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjusted p-values by name, in the order given: rejecting those ≤ q keeps the false discovery rate at q.
+
+    Benjamini & Hochberg 1995: min over k ≥ rank of m·p_(k)/k.
+    """
+    least, adjusted = 1.0, {}
+    ranked = sorted(p_values, key=lambda k: (p_values[k], k))
+    for rank in range(len(ranked), 0, -1):
+        least = min(least, len(ranked) * p_values[ranked[rank - 1]] / rank)
+        adjusted[ranked[rank - 1]] = least
     return {name: adjusted[name] for name in p_values}
 
 

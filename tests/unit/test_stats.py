@@ -205,6 +205,39 @@ def test_holm():
     assert stats.holm({"x": 0.9, "y": 0.8}) == {"x": 1.0, "y": 1.0}
 
 
+def test_benjamini_hochberg():
+    """Sorted .01 .02 .03 .5 times 4/1 4/2 4/3 4/4 = .04 .04 .04 .5; ties and repeats stay monotone and at most 1."""
+    found = stats.benjamini_hochberg({"d": 0.5, "a": 0.01, "c": 0.03, "b": 0.02})
+    assert list(found) == ["d", "a", "c", "b"]
+    assert found == pytest.approx({"a": 0.04, "b": 0.04, "c": 0.04, "d": 0.5})
+    p = dict(zip("abcdefgh", np.random.default_rng(0).uniform(size=8).tolist(), strict=True))
+    expected = reference.false_discovery_control(list(p.values()))
+    assert list(stats.benjamini_hochberg(p).values()) == pytest.approx(expected.tolist())
+
+
+def test_auc_pair_resamples_both_models_together():
+    """The same scores on both sides differ by 0 in every resample; a constant one leaves the interval of the first."""
+    rng = np.random.default_rng(0)
+    first = _values(rng.normal(1, 1, 60), "m"), _values(rng.normal(0, 1, 60), "o")
+    same = stats.auc_pair(first, first, {}, lambda a, b: a - b)
+    assert (same.value, same.ci) == (0.0, None)
+    flat = _values([0.0] * 60, "m"), _values([0.0] * 60, "o")
+    lone, alone = stats.auc_pair(first, flat, {}, lambda a, b: a - b + 0.5), stats.auc(*first, {})
+    assert lone.value == pytest.approx(alone.value)
+    assert lone.ci == pytest.approx(alone.ci)
+    other = _values(rng.normal(1, 1, 60), "m"), _values(rng.normal(0, 1, 60), "o")
+    apart = stats.auc_pair(first, other, {}, lambda a, b: a - b)
+    assert apart.ci[0] < apart.value < apart.ci[1]
+    assert apart.value == pytest.approx(alone.value - stats.auc(*other, {}).value)
+
+
+def test_auc_pair_uses_rows_of_both_models():
+    members, others = {"a": 1.0, "b": 0.0}, {"c": 0.5, "d": 0.4}
+    found = stats.auc_pair((members, others), ({"b": 1.0}, {"c": 0.0, "d": 0.0}), {}, lambda a, b: b - a)
+    assert (found.value, found.n) == (1.0, 3)
+    assert math.isnan(stats.auc_pair((members, others), ({"x": 1.0}, others), {}, lambda a, b: a).value)
+
+
 def test_ks_critical_distance_of_forty():
     """For n = 40 against 40, D = 13/40 = .325 is the least distance with p < .05."""
     base = np.arange(40.0)
