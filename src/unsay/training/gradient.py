@@ -170,7 +170,7 @@ def train(
     speed_up_attention(subject, longest, pack=not recomputes)
     precision = pick_precision(saved_precision(run, key) or settings.precision, subject.device)
     run.record(precision=precision, threads=torch.get_num_threads())
-    trainable = _select(subject, plugs.only)
+    frozen = _select(subject, plugs.only)
     weights = Weights(subject.model, precision)
     try:
         subject.model.eval()
@@ -205,7 +205,7 @@ def train(
     finally:
         weights.release()
         subject.set_attention(attention)
-        for parameter in trainable:
+        for parameter in frozen:
             parameter.requires_grad_(True)
     return subject
 
