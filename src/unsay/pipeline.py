@@ -80,7 +80,8 @@ def execute(
         _measure(run, judge, "before", before)
         after = models.after(before, work.data)
         _measure(run, judge, "after", after)
-        retrained = models.retrained(work.data.forget)
+        # What was not asked word for word but is measured as forgotten must be unknown to the reference, too.
+        retrained = models.retrained([*work.data.forget, *work.benchmark.splits().get("forget", ())])
         if retrained is not None:
             _measure(run, judge, "retrained", retrained)
         write_scores(run, work.benchmark, judge)
