@@ -1,20 +1,23 @@
 """Membership tests: a signal per row, then the AUC of forget rows (members) against rows never trained on.
 
-Shared by loss-attack, zlib-ratio, min-k and min-k-pp, which differ in the signal alone.
+Shared by loss-attack, zlib-ratio, min-k, min-k-pp, reference-attack, gradient-norm and privleak, which differ in the
+signal alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from .. import stats
 from ._shared import broken, by_row, entities, finite, join, left_out, obstacle
 from .have import AnswerStats, Measurements
-from .needs import TokenStats
+from .needs import Need, TokenStats
 from .score import Score, unscored
 
 Signal = Callable[[AnswerStats], float]
 """One answer → how much it looks like training data; higher means member."""
+Read = Callable[[str, str], dict[str, float]]
+"""Split and model → signal by example id."""
 
 
 def membership_needs(members: str, others: str) -> tuple[TokenStats, ...]:
@@ -27,8 +30,28 @@ def membership_needs(members: str, others: str) -> tuple[TokenStats, ...]:
     )
 
 
+def by_tokens(have: Measurements, signal: Signal) -> Read:
+    """How a signal that reads token statistics alone is read."""
+    return lambda split, model: by_row(have.tokens(TokenStats(split, model=model)), have.rows(split), signal)
+
+
 def membership_score(have: Measurements, members: str, others: str, signal: Signal) -> Score:
+    """`attack` with a signal that reads token statistics alone."""
+    return attack(have, members, others, membership_needs(members, others), by_tokens(have, signal))
+
+
+def attack(
+    have: Measurements, members: str, others: str, needs: Sequence[Need], read: Read, *, note: str = ""
+) -> Score:
     """AUC of the signal; the retrained model's AUC goes beside it when there is one.
+
+    Args:
+        have: The measurements.
+        members: Split of the members.
+        others: Split of the non-members.
+        needs: What `read` reads: of members and others on the subject, then of both on the retrained model.
+        read: The signal.
+        note: Said before the other notes.
 
     Returns:
         value: AUC in [0, 1]; .5 is chance.
@@ -36,28 +59,27 @@ def membership_score(have: Measurements, members: str, others: str, signal: Sign
         extra: two_sided = |AUC − ½| (an AUC far below ½ tells members apart just as well), and with a retrained model
             retrained_auc and excess = AUC − retrained_auc.
     """
-    needs = membership_needs(members, others)
     if reason := obstacle(have, *needs[:2]):
         return unscored(reason)
-    inside, outside = _signals(have, needs[0], signal), _signals(have, needs[1], signal)
-    for split, found in ((members, inside), (others, outside)):
-        if not found:
-            return unscored(f"no row of split {split!r} has an answer token")
-    values = {**outside, **inside}
-    if problem := broken(values):
-        return unscored(problem)
+    inside, outside = read(members, "subject"), read(others, "subject")
+    if reason := unusable({members: inside, others: outside}):
+        return unscored(reason)
     rows = (have.rows(members), have.rows(others))
     auc = stats.auc(inside, outside, entities(*rows))
     extra = {"two_sided": abs(auc.value - 0.5), "members": float(len(inside)), "others": float(len(outside))}
     if not obstacle(have, *needs[2:]):
-        twins = _signals(have, needs[2], signal), _signals(have, needs[3], signal)
-        if all(twins) and not any(map(broken, twins)):
-            extra["retrained_auc"] = stats.area(list(twins[0].values()), list(twins[1].values()))
+        twins = {members: read(members, "retrained"), others: read(others, "retrained")}
+        if not unusable(twins):
+            extra["retrained_auc"] = stats.area(list(twins[members].values()), list(twins[others].values()))
             extra["excess"] = auc.value - extra["retrained_auc"]
     lacking = "answer token"
-    note = join(left_out(inside, rows[0], lacking), left_out(outside, rows[1], lacking), auc.note)
-    return Score(auc.value, finite(values), auc.n, auc.ci, note, auc.clusters, extra)
+    notes = join(note, left_out(inside, rows[0], lacking), left_out(outside, rows[1], lacking), auc.note)
+    return Score(auc.value, finite({**outside, **inside}), auc.n, auc.ci, notes, auc.clusters, extra)
 
 
-def _signals(have: Measurements, need: TokenStats, signal: Signal) -> dict[str, float]:
-    return by_row(have.tokens(need), have.rows(need.split), signal)
+def unusable(signals: dict[str, dict[str, float]]) -> str:
+    """Why signals by split give no AUC, or ""."""
+    for split, found in signals.items():
+        if not found:
+            return f"no row of split {split!r} has an answer token"
+    return broken({i: value for found in signals.values() for i, value in found.items()})

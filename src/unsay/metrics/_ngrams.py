@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -28,3 +30,12 @@ def distinct(texts: Iterable[str], n: int) -> float:
     """Distinct n-grams over all n-grams of all texts together; 0 without any."""
     grams = [gram for text in texts for gram in ngrams(words(text), n)]
     return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def entropy(text: str) -> float:
+    """Entropy of the text's words over its greatest possible value, log(number of words); 0 below two words."""
+    found = words(text)
+    if len(found) < 2:
+        return 0.0
+    shares = [count / len(found) for count in Counter(found).values()]
+    return max(0.0, -sum(share * math.log(share) for share in shares) / math.log(len(found)))

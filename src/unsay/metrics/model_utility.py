@@ -16,23 +16,19 @@ The harmonic mean of ½ and ¼ is 2 / (2 + 4) = ⅓:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from .. import stats
-from ..data.example import Example
 from ..errors import PlanError
-from ._shared import broken, entities, join, left_out, obstacle
+from ._pieces import LACKING, Piece
+from ._shared import broken, entities, join, left_out
 from .have import Measurements
-from .needs import Generations, Need, TokenStats
-from .probability import option_shares, probabilities
-from .rouge import recalls
+from .needs import Need
 from .score import Score, unscored
-from .truth_ratio import aggregated, log_ratios, ratio_needs, ratio_obstacle
 
 Part = Literal["probability", "rouge", "truth-ratio"]
-_LACKING = {"probability": "answer or wrong options", "rouge": "generation", "truth-ratio": "perturbed answers"}
+_PARTS: tuple[str, ...] = get_args(Part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +47,16 @@ class ModelUtility:
     """Name in tables when there are several."""
 
     def __post_init__(self) -> None:
-        if not self.splits or not self.parts or not set(self.parts) <= _LACKING.keys():
+        if not self.splits or not self.parts or not set(self.parts) <= set(_PARTS):
             raise PlanError(
                 f"model-utility cannot average parts {list(self.parts)} over splits {list(self.splits)}",
-                f"parts: one or more of {', '.join(_LACKING)}; splits: at least one",
+                f"parts: one or more of {', '.join(_PARTS)}; splits: at least one",
             )
 
     @property
     def needs(self) -> tuple[Need, ...]:
         """What the chosen parts of every split need, each once."""
-        return tuple(dict.fromkeys(n for s in self.splits for part in self.parts for n in self._needs(s, part)))
+        return tuple(dict.fromkeys(n for s in self.splits for p in self.parts for n in self._piece(s, p).needs))
 
     def score(self, have: Measurements) -> Score:
         """The harmonic mean in [0, 1]; `extra` has every part as ``split/part``."""
@@ -69,37 +65,20 @@ class ModelUtility:
         for split in self.splits:
             rows = have.rows(split)
             for part in self.parts:
-                if reason := self._obstacle(have, split, part):
+                piece = self._piece(split, part)
+                if reason := piece.obstacle(have):
                     return unscored(reason)
-                values = self._values(have, split, part, rows)
+                values = piece.values(have)
                 if not values:
-                    return unscored(f"{split}: no row has {_LACKING[part]}")
+                    return unscored(f"{split}: no row has {LACKING[part]}")
                 if problem := broken(values):
                     return unscored(f"{split}: {problem}")
-                if missing := left_out(values, rows, _LACKING[part]):
+                if missing := left_out(values, rows, LACKING[part]):
                     notes.append(f"{split}: {missing}")
                 groups.setdefault(split, []).append(values)
                 extra[f"{split}/{part}"] = sum(values.values()) / len(values)
         found = stats.harmonic_mean(groups, entities(*(have.rows(split) for split in self.splits)))
         return Score(found.value, {}, found.n, found.ci, join(*notes, found.note), found.clusters, extra)
 
-    def _needs(self, split: str, part: Part) -> tuple[Need, ...]:
-        if part == "rouge":
-            return (Generations(split, max_new_tokens=self.max_new_tokens),)
-        if part == "truth-ratio":
-            return ratio_needs(split)
-        plain = TokenStats(split)
-        return (plain, TokenStats(split, answer="perturbed")) if split in self.choices else (plain,)
-
-    def _obstacle(self, have: Measurements, split: str, part: Part) -> str:
-        return ratio_obstacle(have, split) if part == "truth-ratio" else obstacle(have, *self._needs(split, part))
-
-    def _values(self, have: Measurements, split: str, part: Part, rows: Sequence[Example]) -> dict[str, float]:
-        if part == "rouge":
-            return recalls(have.texts(Generations(split, max_new_tokens=self.max_new_tokens)), rows)
-        if part == "truth-ratio":
-            return {i: aggregated(x, "utility") for i, x in log_ratios(have, split)[0].items()}
-        right = have.tokens(TokenStats(split))
-        if split not in self.choices:
-            return probabilities(right, rows)
-        return option_shares(right, have.tokens(TokenStats(split, answer="perturbed")), rows)
+    def _piece(self, split: str, part: Part) -> Piece:
+        return Piece(part, split, choices=split in self.choices, max_new_tokens=self.max_new_tokens)
