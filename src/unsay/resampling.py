@@ -85,6 +85,8 @@ def _influence(statistic: Statistic, strata: Sequence[Units], k: int) -> Floats:
         weights[k][np.arange(len(rows)), rows] = 0.0
         left_out.append(statistic(weights))
     values = np.concatenate(left_out)
+    if not np.isfinite(values).all():
+        return np.full(size, np.nan)
     return np.asarray((size - 1) * (values.mean() - values))
 
 

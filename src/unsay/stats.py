@@ -174,7 +174,10 @@ def auc_pair(
 
     value = float(statistic(ones(strata))[0])
     ci = interval(statistic, strata, value) if math.isfinite(value) else None
-    note = notes_of(*_named(strata), "" if ci else why_none(strata))
+    why = (
+        why_none(strata) if min(u.size for u in strata) < 2 else "the AUCs do not vary, or one row decides: no interval"
+    )
+    note = notes_of(*_named(strata), "" if ci else why)
     return Estimate(value, ci, sum(len(ids) for ids in common), sum(u.clusters for u in strata), note)
 
 
