@@ -103,6 +103,9 @@ def evaluate(
     benchmark: Annotated[
         str, typer.Option("--benchmark", "-b", help="What to measure on: 'unsay list benchmarks'.")
     ] = "",
+    harness: Annotated[
+        str, typer.Option("--harness", help="Tasks of lm-evaluation-harness to ask: mmlu,gsm8k,wmdp_bio.")
+    ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
     debug: Debug = False,
 ) -> None:
@@ -112,10 +115,21 @@ def evaluate(
 
       unsay evaluate runs/mine --benchmark tofu benchmark.path=data/tofu
       unsay evaluate smollm2-135m --benchmark people
+      unsay evaluate runs/mine --harness mmlu,gsm8k harness.limit=100
     """
     from . import show
 
     changes = list(words or [])
+    if harness:
+        from ..harness import evaluate_harness
+
+        ours = [word for word in changes if not benchmark or word.startswith(("harness.", "model."))]
+        with show.reporter(quiet) as reporter:
+            folder = evaluate_harness(target, harness.split(","), ours, reporter=reporter)
+        show.outcome(out, folder)
+        if not benchmark:
+            return
+        changes = [word for word in changes if not word.startswith("harness.")]
     if benchmark:
         changes.insert(0, f"benchmark={benchmark}")
     from ..pipeline import evaluate as measure

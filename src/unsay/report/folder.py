@@ -136,7 +136,9 @@ def read_run(run_dir: Path) -> RunFolder:
     plan = load(plan_text, "plan.yaml") if plan_text else {}
     try:
         bench = _json(run_dir / "benchmark.json", {})
-        scores = {(str(r["model"]), str(r["metric"])): _number(r) for r in _json(run_dir / "scores.json", [])}
+        harness = _json(run_dir / "harness.json", {})  # what lm-evaluation-harness asked the same models
+        rows = [*_json(run_dir / "scores.json", []), *harness.get("scores", ())]
+        scores = {(str(r["model"]), str(r["metric"])): _number(r) for r in rows}
         return RunFolder(
             dir=run_dir,
             manifest=_json(run_dir / "manifest.json", {}),
@@ -145,7 +147,7 @@ def read_run(run_dir: Path) -> RunFolder:
             benchmark=str(bench.get("name", "")),
             cite=str(bench.get("cite", "")),
             headline=tuple(map(str, bench.get("headline", ()))),
-            metrics=_metrics(bench.get("metrics", ()), scores),
+            metrics=_metrics([*bench.get("metrics", ()), *harness.get("metrics", ())], scores),
             scores=scores,
             samples=tuple(_sample(r) for r in _lines(run_dir / "samples.jsonl")),
             attacks=tuple(_attack(r) for r in _json(run_dir / "attacks.json", [])),
