@@ -1,14 +1,14 @@
 """Is what the model writes still made of words, or of letters thrown together? No classifier needed.
 
-A letter model (trigrams, backing off to pairs and single letters) of the split's own questions and answers, without the
-row in question, gives each generation b bits per character. L is the median b of those texts themselves, N that of the
-same texts with their letters shuffled; degree of gibberish = (b − L) / (N − L), cut to [0, 1]; 1 for an empty
+A letter model (trigrams, mixed with pairs and single letters) of the benchmark's own questions and answers, without the
+row in question, gives each generation b bits per character. L is the median b of the split's texts themselves, N that
+of the same texts with their letters shuffled; degree of gibberish = (b − L) / (N − L), cut to [0, 1]; 1 for an empty
 generation. The score is the mean over rows.
 
 Paper: none; after the entropy of printed English, Shannon 1951. Stands in for gibberish classifiers that others load.
 Limits: sees letters, not sense: words in a senseless order pass, and loops do (see `repetition`); another language or
-script than the rows' counts as gibberish. English in another style than the rows' scores a little above 0, and so does
-a split of a few short rows: compare with the retrained model.
+script than the rows' counts as gibberish. English in another style than the rows' scores above 0, the more so the
+fewer rows there are: compare with the retrained model.
 Differs: needs no model and no download.
 
 >>> texts = {i: f"the {noun} sat on the mat and ate the {food}" for i, (noun, food) in enumerate(
@@ -37,6 +37,8 @@ from .score import Score, unscored
 _ORDER = 3
 _LEAST = 200
 """Characters of other rows that a letter model needs."""
+_MOST = 1000
+"""Rows without a generation of their own that it learns from."""
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -63,7 +65,9 @@ class Gibberish:
         written = {row.id: texts[row.id] for row in rows if texts.get(row.id)}
         if not written:
             return mean_score({}, rows, lacking="generation")
-        found = degrees(written, {row.id: _text(row) for row in sorted(rows, key=lambda r: r.id)})
+        language = {row.id: _text(row) for split in have.splits.values() for row in split}
+        kept = sorted(language.keys() - written.keys())[:_MOST] + sorted(written)
+        found = degrees(written, {i: language[i] for i in kept})
         if not found:
             return unscored(f"the rows have too little text to know letters by: {_LEAST} characters are needed")
         extra = {"share": sum(x >= 0.5 for x in found.values()) / len(found)}
@@ -75,7 +79,8 @@ def degrees(written: Mapping[_Key, Sequence[str]], texts: Mapping[_Key, str]) ->
 
     Args:
         written: Generations by row.
-        texts: What is known to be language, by row; every row of `written` is left out when its own are judged.
+        texts: What is known to be language, by row, for every row of `written` and others; a row's own text is left out
+            when its generations are judged.
     """
     grams = {i: _grams(text) for i, text in texts.items()}
     model: Counter[str] = Counter()
@@ -85,7 +90,8 @@ def degrees(written: Mapping[_Key, Sequence[str]], texts: Mapping[_Key, str]) ->
         return {}
     letters = len({character for text in texts.values() for character in text.lower()}) + 1
     language, noise = [], []
-    for i, text in texts.items():
+    for i in written:
+        text = texts[i]
         shuffled = list(text)
         Random(derive_seed(0, i)).shuffle(shuffled)
         language.append(_bits(text, model, grams[i], letters))
@@ -93,17 +99,13 @@ def degrees(written: Mapping[_Key, Sequence[str]], texts: Mapping[_Key, str]) ->
     low, high = _median(language), _median(noise)
     if high - low < 0.1:
         return {}
-    none: Counter[str] = Counter()
-    found = {}
-    for i, given in written.items():
-        each = [
-            min(1.0, max(0.0, (_bits(t, model, grams.get(i, none), letters) - low) / (high - low)))
-            if t.strip()
-            else 1.0
-            for t in given
-        ]
-        found[i] = sum(each) / len(each)
-    return found
+
+    def degree(text: str, without: Counter[str]) -> float:
+        if not text.strip():
+            return 1.0
+        return min(1.0, max(0.0, (_bits(text, model, without, letters) - low) / (high - low)))
+
+    return {i: sum(degree(t, grams[i]) for t in given) / len(given) for i, given in written.items()}
 
 
 def _text(row: Example) -> str:
@@ -123,7 +125,7 @@ def _padded(text: str) -> str:
 
 
 def _bits(text: str, model: Counter[str], without: Counter[str], letters: int) -> float:
-    """Bits per character of `text`; each order is mixed with the next lower one, one imagined count for that."""
+    """Bits per character of `text`; each order is mixed with the next lower one, which counts as one observation."""
     padded = _padded(text)
     total = 0.0
     for end in range(1, len(padded)):
