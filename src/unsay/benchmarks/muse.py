@@ -12,8 +12,8 @@ Files are those of the hub (``muse-bench/MUSE-News``, ``muse-bench/MUSE-Books``,
 
 Splits: forget, retain and holdout (100 texts each, for privacy), forget-verbmem, forget-knowmem, retain-knowmem, world.
 
-Paper: MUSE (Shi et al. 2024, arXiv:2407.06460): ROUGE-L F1 of 128 new tokens (verbatim) and 32 (knowledge), AUC of
-Min-40 % for privacy.
+Paper: MUSE (Shi et al. 2024, arXiv:2407.06460): ROUGE-L F1 of 128 new tokens (verbatim) and 32 (knowledge), PrivLeak
+with Min-40 %.
 Differs: training texts are cut at `words` words instead of 2,048 tokens. MUSE cuts the right continuation to 128
 tokens, here it is cut to 96 words. Token probabilities, exact memorisation, world facts and fluency are added. Texts
 for privacy are scored up to the evaluator's 1,024 tokens.
@@ -34,6 +34,7 @@ from ..metrics.loss_attack import LossAttack
 from ..metrics.min_k import MinK
 from ..metrics.min_k_pp import MinKPp
 from ..metrics.model_utility import ModelUtility
+from ..metrics.privleak import Privleak
 from ..metrics.probability import Probability
 from ..metrics.rouge_f1 import RougeF1
 from ..metrics.score import Metric
@@ -125,17 +126,17 @@ class Muse:
 
     def metrics(self) -> tuple[Metric, ...]:
         """MUSE's C1 to C4, token probabilities beside them, world facts, fluency."""
-        knowledge = {"max_new_tokens": _ANSWER_TOKENS, "stop": _STOP}
         return (
             RougeF1(split="forget-verbmem", max_new_tokens=_VERBATIM_TOKENS, answer_words=_VERBATIM_WORDS),
-            RougeF1(split="forget-knowmem", **knowledge),  # type: ignore[arg-type]
+            RougeF1(split="forget-knowmem", max_new_tokens=_ANSWER_TOKENS, stop=_STOP),
             *(Probability(split=split) for split in _GONE),
             ExactMemorization(split="forget"),
+            Privleak(),
             LossAttack(),
             ZlibRatio(),
             MinK(k=0.4),
             MinKPp(k=0.4),
-            RougeF1(split="retain-knowmem", **knowledge),  # type: ignore[arg-type]
+            RougeF1(split="retain-knowmem", max_new_tokens=_ANSWER_TOKENS, stop=_STOP),
             *(Probability(split=split) for split in ("retain", "retain-knowmem")),
             *_suite.knowledge("world", _ANSWER_TOKENS),
             ModelUtility(
@@ -153,11 +154,12 @@ class Muse:
         return _suite.directions(self.metrics(), forget="match", forget_splits=_GONE)
 
     def headline(self) -> tuple[str, ...]:
-        """Verbatim and knowledge memory, membership, utility, fluency."""
+        """Verbatim and knowledge memory, privacy, utility, fluency."""
         return (
             "rouge-f1@forget-verbmem",
             "rouge-f1@forget-knowmem",
             "probability@forget",
+            "privleak@forget",
             "min-k@forget",
             "rouge-f1@retain-knowmem",
             "model-utility",

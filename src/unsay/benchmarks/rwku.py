@@ -66,7 +66,6 @@ _ATTACKS = {"affirmative suffix": _SUFFIXED, "incontext learning": _SHOWN}
 """Level 3 kinds whose query brings its own beginning of an answer, or its own examples."""
 _TOKENS = 30
 _GONE = ("forget", "forget-level1", "forget-level3", "mia-forget")
-_MIA = {"split": "mia-forget", "others": "mia-retain"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,10 +129,7 @@ class Rwku:
             *_suite.memory("forget", _TOKENS),
             *(Rouge(split=split, max_new_tokens=_TOKENS) for split in ("forget-level1", "forget-level3")),
             *(Probability(split=split) for split in ("forget-level1", "forget-level3", "mia-forget")),
-            LossAttack(**_MIA),
-            ZlibRatio(**_MIA),
-            MinK(**_MIA),
-            MinKPp(**_MIA),
+            *(attack(split="mia-forget", others="mia-retain") for attack in (LossAttack, ZlibRatio, MinK, MinKPp)),
             *_suite.memory("retain", _TOKENS),
             Rouge(split="retain-level1", max_new_tokens=_TOKENS),
             *(Probability(split=split) for split in ("retain-level1", "mia-retain")),
