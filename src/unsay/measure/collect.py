@@ -100,7 +100,7 @@ class Collector:
     def note_cut(self, need: Need, cut: int) -> None:
         """Say that answers were longer than the limit."""
         if cut and self._run:
-            what = "answer" if isinstance(need, Generations) else need.answer
+            what = need.answer if isinstance(need, (TokenStats, GradNorms, Lens)) else "answer"
             self._run.note(
                 f"{cut} texts of {need.split} ({what}) exceed {self._max_length} tokens and were scored up to there"
             )

@@ -12,13 +12,14 @@ from typing import Any
 from ..data.example import Example
 from ..errors import PlanError
 from ..metrics.have import Answers, Measurements
-from ..metrics.needs import Generations, GradNorms, Lens, Need
+from ..metrics.needs import Generations, GradNorms, Judged, Lens, Need
 from ..metrics.score import Metric, Score, metric_id
 from ..models.lm import LM
 from ..runs.run import Run
 from ..runs.store import Store
 from . import cache, probes
 from .collect import Collector
+from .judges import Judges
 from .samples import sample_rows
 from .texts import asked_of, asks_of, questions_of
 from .token_stats import MICRO_TOKENS
@@ -37,6 +38,8 @@ class _Subject:
     splits: Mapping[str, Sequence[Example]]
     answers: dict[Need, Answers] = field(default_factory=dict)
     tokens: int = 0
+    missing: dict[Need, str] = field(default_factory=dict)
+    remarks: dict[Need, str] = field(default_factory=dict)
 
 
 class Evaluator:
@@ -76,6 +79,7 @@ class Evaluator:
         self._max_length = max_length
         self._precision = precision
         self._collector = Collector(store, run, max_length, micro_tokens)
+        self._judges = Judges(store, run, self._collector, max_length)
         self._subjects: dict[str, _Subject] = {}
         self._scores: dict[str, dict[str, Score]] = {}
 
@@ -107,7 +111,11 @@ class Evaluator:
         if load is None or not fingerprint:
             raise PlanError("measure() got nothing to measure", "give lm, or fingerprint= and load=")
         subject = _Subject(self._splits | dict(splits or {}))
-        asked = {need: self._asked(need, subject) for need in self._needs(tag)}
+        needs = self._needs(tag)
+        judged = [need for need in needs if isinstance(need, Judged)]
+        written = [asked_of(need.generations) for need in judged]
+        first = dict.fromkeys([*(need for need in needs if need not in judged), *written])
+        asked = {need: self._asked(need, subject) for need in first}
         subject.answers = {need: {} for need, texts in asked.items() if not texts}
         asked = {need: texts for need, texts in asked.items() if texts}
         # Models are loaded to the CPU unless they are handed over.
@@ -123,6 +131,14 @@ class Evaluator:
         if missing:
             answers, subject.tokens = self._collector.collect(tag, load(), precision, missing, keys)
             subject.answers |= answers
+        for one in judged:
+            rows, texts = subject.splits.get(one.split, ()), subject.answers[asked_of(one.generations)]
+            said = self._judges.answer(tag, one, rows, texts, precision)  # type: ignore[arg-type]
+            if said.answers is None:
+                subject.missing[one] = said.missing
+            else:
+                subject.answers[one] = said.answers
+                subject.remarks[one] = said.remark
         self._subjects[tag] = subject
         self._scores.clear()
 
@@ -152,6 +168,8 @@ class Evaluator:
 
     def _asked(self, need: Need, subject: _Subject) -> Mapping[str, Sequence[Any]]:
         rows = subject.splits.get(need.split, ())
+        if isinstance(need, Judged):
+            need = need.generations
         return questions_of(need, rows) if isinstance(need, Generations) else asks_of(need, rows)
 
     def _kept(self, need: Need, key: str) -> Answers | None:
@@ -171,10 +189,15 @@ class Evaluator:
         subject = self._subjects[tag]
         answers: dict[Need, Answers] = {}
         missing: dict[Need, str] = {}
+        remarks: dict[Need, str] = {}
         for need in (need for metric in self._metrics.values() for need in metric.needs):
             source = subject if need.model == "subject" else self._subjects.get(need.model)
             if source is None:
                 missing[need] = _ABSENT.get(need.model, f"needs the model {need.model!r}, and it was not measured")
+            elif asked_of(need) in source.missing:
+                missing[need] = source.missing[asked_of(need)]
             else:
                 answers[need] = source.answers[asked_of(need)]
-        return Measurements(subject.splits, answers, missing)
+                if asked_of(need) in source.remarks:
+                    remarks[need] = source.remarks[asked_of(need)]
+        return Measurements(subject.splits, answers, missing, remarks)

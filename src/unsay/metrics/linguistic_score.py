@@ -1,0 +1,165 @@
+"""Does the model still write well: perplexity under a reading model and richness of vocabulary in one number (LS).
+
+LS = HM(σ(−ln PPL), σ(−ln BI), σ(ln HS)) = 3 / (3 + PPL + BI + 1/HS), HM the harmonic mean, σ the logistic function.
+Per row, with N tokens, V types, V₁ of them once: PPL = exp(mean token loss under a fixed reading model); Brunet's index
+BI = N^(V^−0.165), lower is richer; Honoré's statistic HS = 100·ln N / (1 − V₁/V + 0.1), higher is richer.
+average="means" puts the means over rows into the formula, "medians" their medians, "rows" averages each row's LS.
+
+Paper: ReLearn (Xu et al. 2025, arXiv:2502.11190), BI and HS: equations 4 and 5; the 0.1 is its code's.
+Limits: at most 0.6, and HS contributes about 1/2000: LS is a falling function of PPL + BI. One exploding PPL makes the
+mean useless (average="medians" or "rows" are robust). Compare only numbers of the same reading model and length limit.
+Differs: the reading model is smollm2-135m where the paper's code takes Llama-2-7b-chat; like there it reads question
+and answer as plain text and the end of the answer is not scored. Sentences end at . ! ? instead of Punkt's choice.
+
+PPL 14.4724, BI 7.1599, HS 1896.82 are the means of the authors' published forget rows:
+
+>>> round(closed_form(14.4724, 7.1599, 1896.82), 6)
+0.121789
+>>> round(brunet(["at"] * 128), 1), round(honore(["at"] * 128), 2)
+(128.0, 441.09)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+
+from .. import stats
+from ..errors import PlanError
+from ._shared import Floats, entities, finite, join, left_out, obstacle
+from .have import Measurements
+from .needs import Generations, JudgeStats
+from .score import Score, unscored
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_NO_WORDS = 1000.0
+_HIGHEST = 1e6
+_AVERAGES = ("means", "medians", "rows")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinguisticScore:
+    """LS of greedy generations."""
+
+    split: str = "forget"
+    judge: str = "smollm2-135m"
+    """The reading model: alias, folder or hub id."""
+    average: Literal["means", "medians", "rows"] = "means"
+    """What goes into the formula; see the module."""
+    max_new_tokens: int = 128
+    """Length limit of the generations."""
+    prompt: str = "prompt"
+    """``prompt`` or a key of the rows' alternatives."""
+    label: str = ""
+    """Name in tables when one split has several."""
+
+    def __post_init__(self) -> None:
+        if self.average not in _AVERAGES:
+            raise PlanError(f"average is {self.average!r}, expected {', '.join(_AVERAGES)}", "average=means")
+
+    @property
+    def needs(self) -> tuple[Generations, JudgeStats]:
+        """Greedy answers, and how the reading model reads them."""
+        return (
+            Generations(self.split, self.max_new_tokens, self.prompt),
+            JudgeStats(self.split, self.judge, self.max_new_tokens, self.prompt),
+        )
+
+    def score(self, have: Measurements) -> Score:
+        """In [0, 0.6]; `per_example` is each row's LS, `extra` the means of PPL, BI, HS, RTTR and LS averaged anew."""
+        if reason := obstacle(have, *self.needs):
+            return unscored(reason)
+        rows = have.rows(self.split)
+        texts, read = have.texts(self.needs[0]), have.tokens(self.needs[1])
+        values: dict[str, tuple[float, float, float, float]] = {}
+        for row in rows:
+            # The last token is the end of the turn, which the model under test did not write.
+            losses = [-np.asarray(a.logp, np.float64)[:-1] for a in read.get(row.id, ())]
+            losses = [of for of in losses if len(of)]
+            words = [tokens(text) for text in texts.get(row.id, ())]
+            if losses and words:
+                perplexity = float(np.mean([_exp(float(of.mean())) for of in losses]))
+                richness = [float(np.mean([of(w) for w in words])) for of in (brunet, honore, root_ttr)]
+                values[row.id] = (perplexity, *richness)  # type: ignore[assignment]
+        if not values:
+            return unscored("no row of the split has a generation with a word")
+        ids = list(values)
+        table = np.array([values[i] for i in ids], np.float64)  # [n, 4]
+        if np.isnan(table).any():
+            bad = int(np.isnan(table).any(1).sum())
+            return unscored(f"{bad} of {len(ids)} rows gave no number: the reading model's losses are not finite")
+
+        def ls(picks: Floats) -> float:
+            return _aggregate(table[picks.astype(np.intp)], self.average)
+
+        found = stats.estimate({i: float(k) for k, i in enumerate(ids)}, entities(rows), ls)
+        each = {i: closed_form(*map(float, row[:3])) for i, row in zip(ids, table, strict=True)}
+        extra = dict(zip(("perplexity", "brunet", "honore", "root_ttr"), _means(table), strict=True))
+        extra |= {f"by_{name}": _aggregate(table, name) for name in _AVERAGES}
+        extra["arithmetic"] = float(np.mean(_parts(*_means(table)[:3])))
+        note = join(have.remark(self.needs[1]), left_out(each, rows, "generation with a word"), found.note)
+        return Score(found.value, each, found.n, found.ci, note, found.clusters, finite(extra))
+
+
+def tokens(text: str) -> list[str]:
+    """Lower-case Treebank tokens, punctuation marks included, sentence by sentence."""
+    sentences = _SENTENCE.split(text.lower().strip())
+    return [token for sentence in sentences for token in _tokenizer().tokenize(sentence)]
+
+
+def brunet(words: Sequence[str]) -> float:
+    """BI = N^(V^−0.165); 1000 without a token."""
+    return float(len(words) ** (len(set(words)) ** -0.165)) if words else _NO_WORDS
+
+
+def honore(words: Sequence[str]) -> float:
+    """HS = 100·ln N / (1 − V₁/V + 0.1); 0 for at most one token."""
+    if len(words) < 2:
+        return 0.0
+    counts = Counter(words)
+    once = sum(n == 1 for n in counts.values())
+    return min(_HIGHEST, 100 * math.log(len(words)) / (1 - once / len(counts) + 0.1))
+
+
+def root_ttr(words: Sequence[str]) -> float:
+    """V/√N; 0 without a token."""
+    return len(set(words)) / math.sqrt(len(words)) if words else 0.0
+
+
+def closed_form(perplexity: float, bi: float, hs: float) -> float:
+    """LS; 0 where a part is 0."""
+    return 3 / (3 + perplexity + bi + 1 / hs) if hs > 0 else 0.0
+
+
+def _parts(perplexity: float, bi: float, hs: float) -> tuple[float, float, float]:
+    """σ(−ln PPL), σ(−ln BI), σ(ln HS)."""
+    return 1 / (1 + perplexity), 1 / (1 + bi), hs / (1 + hs)
+
+
+def _aggregate(table: Floats, average: str) -> float:
+    if average == "rows":
+        return float(np.mean([closed_form(*map(float, row[:3])) for row in table]))
+    middle = np.mean(table, axis=0) if average == "means" else np.median(table, axis=0)
+    return closed_form(*map(float, middle[:3]))
+
+
+def _means(table: Floats) -> list[float]:
+    return [float(x) for x in np.mean(table, axis=0)]
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 700 else math.inf
+
+
+@cache
+def _tokenizer() -> Any:
+    from nltk.tokenize import NLTKWordTokenizer  # comes with rouge-score
+
+    return NLTKWordTokenizer()

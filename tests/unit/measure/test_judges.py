@@ -1,0 +1,287 @@
+"""Judged needs: by tiny models made here, by rules, from the store, or with a reason why not."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
+from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
+
+from unsay.data.example import Example
+from unsay.errors import Interrupted, ModelError
+from unsay.measure import classifier, encoder, judges, lexical
+from unsay.measure.entities import entities
+from unsay.measure.evaluator import Evaluator
+from unsay.measure.texts import Ask
+from unsay.measure.token_stats import token_stats
+from unsay.metrics.have import Measurements
+from unsay.metrics.kfr import KFR
+from unsay.metrics.krr import KRR
+from unsay.metrics.linguistic_score import LinguisticScore
+from unsay.metrics.needs import EntitySimilarity, Inference, JudgeStats, TextSimilarity
+from unsay.models._tiny import tiny_lm
+from unsay.models.lm import LM
+from unsay.runs.store import Store
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "he", "she", "is", "a", "baker", "vet", "not", "in", "rome", "oslo", "."]
+ROWS = [
+    Example("Who is Ada?", "Ada is a baker.", meta={"entity": "Ada"}),
+    Example("Who is Bo?", "Bo is a vet.", meta={"entity": "Bo"}),
+    Example("Who is Cy?", "Cy is a diver.", meta={"entity": "Cy"}),
+]
+TINY = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+TINY |= {"intermediate_size": 16, "max_position_embeddings": 64}
+
+
+def tokenizer():
+    words = Tokenizer(WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    words.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    marks = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, **marks)
+
+
+@pytest.fixture
+def nli(tmp_path):
+    """A folder with a classifier whose labels stand in an order of their own."""
+    torch.manual_seed(0)
+    labels = {0: "CONTRADICTION", 1: "entailment", 2: "Neutral"}
+    config = BertConfig(**TINY, id2label=labels, label2id={name: i for i, name in labels.items()})
+    folder = tmp_path / "nli"
+    model = BertForSequenceClassification(config)
+    torch.nn.init.normal_(model.classifier.weight, std=2.0)
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def sentences(tmp_path):
+    torch.manual_seed(0)
+    folder = tmp_path / "sentences"
+    BertModel(BertConfig(**TINY)).save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store")
+
+
+def no_model(name, revision=None):
+    raise ModelError(f"no model at {name}: the hub did not answer")
+
+
+def measured(store, *metrics, lm=None, rows=ROWS):
+    found = Evaluator({"forget": rows, "retain": rows}, metrics, store=store, precision="fp32")
+    found.measure("after", lm or tiny_lm())
+    return found
+
+
+def test_labels_are_read_from_the_configuration(nli):
+    assert classifier.labels(nli) == [1, 2, 0]
+    pairs = [("she is a baker .", "he is a vet ."), ("he is in rome .", "he is not in rome .")]
+    found = {pair: v for batch in classifier.verdicts(nli, pairs) for pair, v in batch.items()}
+    model = BertForSequenceClassification.from_pretrained(nli).eval()
+    for pair in pairs:
+        with torch.no_grad():
+            shares = model(**tokenizer()(*pair, return_tensors="pt")).logits[0].double().softmax(-1)
+        ours = found[pair]
+        assert (ours.contradiction, ours.entailment, ours.neutral) == pytest.approx(shares.tolist(), abs=1e-6)
+
+
+def test_other_labels_are_refused(nli):
+    config = json.loads((nli / "config.json").read_text())
+    config["id2label"] = {"0": "entailment", "1": "not_entailment"}
+    (nli / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="no NLI classifier: its labels are entailment, not_entailment"):
+        classifier.labels(nli)
+
+
+def test_batches_and_padding_change_nothing(nli, sentences, monkeypatch):
+    texts = ["she", "he is a vet in oslo .", "she is not a baker .", "rome"]
+    pairs = [(a, b) for a in texts for b in texts]
+    together = {k: v for batch in classifier.verdicts(nli, pairs) for k, v in batch.items()}
+    vectors = {k: v for batch in encoder.vectors(sentences, texts) for k, v in batch.items()}
+    monkeypatch.setattr(classifier, "_ROWS", 1)
+    monkeypatch.setattr(encoder, "_ROWS", 1)
+    for batch in classifier.verdicts(nli, pairs):
+        for pair, v in batch.items():
+            assert together[pair].entailment == pytest.approx(v.entailment, abs=1e-5)
+    for batch in encoder.vectors(sentences, texts):
+        for text, vector in batch.items():
+            assert vector == pytest.approx(vectors[text], abs=1e-5)
+            assert np.linalg.norm(vector) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_scores_with_models_are_those_of_the_texts(store, nli, sentences):
+    kfr = KFR(judge=str(nli), encoder=str(sentences), max_new_tokens=6)
+    krr = KRR(judge=str(nli), encoder=str(sentences), max_new_tokens=6)
+    found = measured(store, kfr, krr)
+    score = found.scores()["after"]["kfr@forget"]
+    assert score.scored and score.n == 3
+    assert f"NLI by {nli}" in score.note and f"entities by rules, compared by {sentences}" in score.note
+    have = found._measurements("after")
+    assert kfr.needs[1].generations not in have.answers, "a metric sees only what it declares"
+    said = found._subjects["after"].answers[kfr.needs[1].generations]
+    for row in ROWS:
+        pair = (said[row.id][0], row.answer)
+        (forth,) = classifier.verdicts(nli, [pair])
+        (back,) = classifier.verdicts(nli, [pair[::-1]])
+        assert have.verdicts(kfr.needs[1])[row.id][0].neutral == pytest.approx(forth[pair].neutral, abs=1e-5)
+        assert have.verdicts(krr.needs[1])[row.id][0].neutral == pytest.approx(back[pair[::-1]].neutral, abs=1e-5)
+        table = have.entity_tables(kfr.needs[0])[row.id][0]
+        assert table.gold == entities(row.answer, row.question)
+        assert table.cosine.shape == (len(table.said), len(table.gold))
+
+
+def test_what_was_judged_is_not_judged_again(store, nli, sentences, monkeypatch):
+    by = {"judge": str(nli), "encoder": str(sentences), "max_new_tokens": 6}
+    metrics = KFR(**by), KRR(**by)
+    first = measured(store, *metrics).scores()
+
+    def refuse(*_):
+        raise AssertionError("nothing is missing: no judge must be loaded")
+
+    monkeypatch.setattr(classifier, "verdicts", refuse)
+    monkeypatch.setattr(encoder, "vectors", refuse)
+    assert measured(store, *metrics).scores() == first
+    # Other files under the same name are another judge.
+    config = json.loads((nli / "config.json").read_text())
+    (nli / "config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
+    with pytest.raises(AssertionError, match="no judge"):
+        measured(store, *metrics)
+
+
+def test_an_interrupted_judge_goes_on_where_it_stopped(store, nli, monkeypatch):
+    metric = KFR(judge=str(nli), encoder="lexical", max_new_tokens=6)
+    rows = [Example(f"Is {a} in Rome?", f"he is a {a}.") for a in ("vet", "baker", "diver", "cook")]
+    judged = []
+    real = classifier.verdicts
+
+    def slow(folder, pairs):
+        for batch in real(folder, pairs):
+            judged.extend(batch)
+            yield batch
+            if len(judged) == 2:
+                raise Interrupted("stopped by SIGTERM")
+
+    monkeypatch.setattr(classifier, "_ROWS", 1)
+    monkeypatch.setattr(classifier, "verdicts", slow)
+    with pytest.raises(Interrupted):
+        measured(store, metric, rows=rows)
+    assert len(judged) == 2
+    assert measured(store, metric, rows=rows).scores()["after"]["kfr@forget"].scored
+    assert len(judged) == len(set(judged)), "nothing is judged twice"
+
+
+def test_the_usual_judge_falls_back_to_rules_and_says_so(store, monkeypatch):
+    monkeypatch.setattr(judges.sources, "fetch", no_model)
+    monkeypatch.setattr(judges, "_packaged", lambda name: None)
+    metric = KFR(max_new_tokens=6)
+    score = measured(store, metric).scores()["after"]["kfr@forget"]
+    assert score.scored
+    assert "NLI by words alone, as the usual model could not be had" in score.note
+    assert "entities by rules, compared by words alone, as the usual model could not be had" in score.note
+    assert "pip install 'unsay[judges]'" in score.note
+    chosen = measured(store, KFR(judge="lexical", encoder="lexical", max_new_tokens=6)).scores()["after"]["kfr@forget"]
+    assert chosen.value == score.value and "could not be had" not in chosen.note
+
+
+def test_a_judge_asked_for_by_name_is_a_reason_when_missing(store, monkeypatch):
+    monkeypatch.setattr(judges.sources, "fetch", no_model)
+    metrics = KFR(judge="some/nli", encoder="lexical", max_new_tokens=6), LinguisticScore(judge="a/b", max_new_tokens=6)
+    scores = measured(store, *metrics).scores()["after"]
+    kfr, ls = scores["kfr@forget"], scores["linguistic-score@forget"]
+    assert not kfr.scored and "the NLI model some/nli cannot be had: no model at some/nli" in kfr.note
+    assert not ls.scored and "the reader model a/b cannot be had" in ls.note
+
+
+def test_a_usual_judge_that_does_not_load_falls_back(store, nli, monkeypatch):
+    monkeypatch.setattr(judges, "NLI", "x")
+    monkeypatch.setattr(judges.sources, "fetch", lambda name, revision=None: nli)
+    (nli / "model.safetensors").write_bytes(b"\0" * 16)
+    score = measured(store, KFR(encoder="lexical", max_new_tokens=6)).scores()["after"]["kfr@forget"]
+    assert score.scored and "NLI by words alone, as the usual model could not be had" in score.note
+    named = measured(store, KFR(judge=str(nli), encoder="lexical", max_new_tokens=6)).scores()["after"]["kfr@forget"]
+    assert not named.scored and "cannot be had" in named.note
+
+
+def test_the_reading_model_reads_question_and_answer_as_plain_text(store, tmp_path, monkeypatch):
+    tiny_lm(seed=5).save(tmp_path / "reader")
+    metric = LinguisticScore(judge=str(tmp_path / "reader"), max_new_tokens=8)
+    found = measured(store, metric)
+    score = found.scores()["after"]["linguistic-score@forget"]
+    assert score.scored and f"reader by {tmp_path / 'reader'}" in score.note
+    from unsay.config.plan import ModelSpec
+
+    reader = LM.load(ModelSpec(path=str(tmp_path / "reader"), template="plain"))
+    said = found._subjects["after"].answers[metric.needs[0]]
+    asks = {row.id: Ask(row.prompt, said[row.id][0]) for row in ROWS if said[row.id][0]}
+    stats = token_stats(reader, list(asks.values()), precision="fp32")
+    perplexities = [float(np.exp(-np.mean(stats[ask].logp[:-1], dtype=np.float64))) for ask in asks.values()]
+    assert score.extra["perplexity"] == pytest.approx(np.mean(perplexities), rel=1e-5)
+    monkeypatch.setattr(judges.LM, "load", lambda spec: pytest.fail("the store has everything"))
+    assert measured(store, metric).scores()["after"]["linguistic-score@forget"] == score
+
+
+def test_generations_without_a_word_are_not_read(store, tmp_path):
+    tiny_lm(seed=5).save(tmp_path / "reader")
+    found = Evaluator({"forget": ROWS}, [], store=store, precision="fp32")
+    need = JudgeStats("forget", str(tmp_path / "reader"))
+    texts = {ROWS[0].id: ("",), ROWS[1].id: ("he is a vet",), ROWS[2].id: (" ",)}
+    said = found._judges.answer("after", need, ROWS, texts, "fp32")
+    assert set(said.answers) == {ROWS[1].id}
+    empty = found._judges.answer("after", need, ROWS, {row.id: ("",) for row in ROWS}, "fp32")
+    assert empty.answers == {} and not empty.missing
+
+
+def test_similarity_of_texts(store, sentences):
+    found = Evaluator({"forget": ROWS}, [], store=store, precision="fp32")
+    texts = {ROWS[0].id: (ROWS[0].answer,), ROWS[1].id: ("she is in oslo",), ROWS[2].id: ("",)}
+    for by in (str(sentences), "lexical"):
+        answers = found._judges.answer("after", TextSimilarity("forget", by), ROWS, texts, "fp32").answers
+        assert answers[ROWS[0].id][0] == pytest.approx(1.0, abs=1e-5)
+        assert -1 <= answers[ROWS[1].id][0] < 1 - 1e-6
+        assert answers[ROWS[2].id] == (0.0,)
+
+
+def test_all_needs_name_the_generations_they_judge():
+    for need in (Inference("forget", prompt="p"), TextSimilarity("forget", max_new_tokens=5), EntitySimilarity("x")):
+        texts = need.generations
+        assert (texts.split, texts.max_new_tokens) == (need.split, need.max_new_tokens)
+        assert (texts.prompt, texts.model) == (need.prompt, need.model)
+    assert Measurements({}, remarks={Inference("a"): "x"}).remark(Inference("a"), Inference("b")) == "x"
+
+
+@pytest.mark.parametrize(
+    ("premise", "hypothesis", "label"),
+    [
+        ("He was born in 1962 in Rome.", "He was born in 1971 in Rome.", "contradiction"),
+        ("Ada Lovell lives in Rome today.", "Ada Lovell lives in Oslo today.", "contradiction"),
+        ("She won the prize in Oslo.", "She never won the prize in Oslo.", "contradiction"),
+        ("She writes crime novels in Oslo.", "She writes novels.", "entailment"),
+        ("She writes novels.", "She writes crime novels about Oslo.", "neutral"),
+        ("The weather is fine.", "He was born in 1971.", "neutral"),
+        ("", "He was born in 1971.", "neutral"),
+        ("at at at at", "He was born in 1971.", "neutral"),
+    ],
+)
+def test_verdicts_by_words(premise, hypothesis, label):
+    assert lexical.verdict(premise, hypothesis).label == label
+
+
+def test_entities_by_rules():
+    text = "Kwame's house stands at 1957 Independence Ave, Accra; write to k.n@mail.gh or see https://kn.example/a."
+    found = entities(text, "Where does Kwame live?")
+    assert {"1957", "Independence Ave", "Accra", "k.n@mail.gh", "house"} <= set(found)
+    assert not any("kwame" in entity.lower() for entity in found)
+    assert entities("", "x") == entities("at at at") == ()
+    assert entities("The teacher and the teachers.") == ("teacher",)
