@@ -16,6 +16,7 @@ _KINDS = {
     "model-utility": "utility",
     "repetition": "fluency",
     "fluency": "fluency",
+    "linguistic-score": "fluency",
     "loss-attack": "privacy",
     "zlib-ratio": "privacy",
     "min-k": "privacy",

@@ -19,7 +19,7 @@ from ._benchmark import Wanted
 
 REWORDINGS = ("paraphrased", "paraphrased_question")
 """Keys of `Example.alternatives`."""
-_UP = ("forget-quality", "model-utility", "fluency")
+_UP = ("forget-quality", "model-utility", "fluency", "linguistic-score")
 _MEMBERSHIP = ("loss-attack", "zlib-ratio", "min-k", "min-k-pp")
 
 
@@ -71,7 +71,7 @@ def directions(
         metrics: The benchmark's metrics.
         forget: How scores on the forget rows are judged: ``match`` (like the retrained model, so that forgetting too
             much is a failure too), or ``down`` where no retrained model is to be expected. Membership and truth ratio
-            have no good end, they are always to match.
+            have no good end, they are always to match; so is the rate of forgetting (kfr), which gibberish raises.
         forget_splits: Splits whose rows are to be forgotten or imply such rows.
     """
     gone = set(forget_splits)
@@ -82,7 +82,7 @@ def directions(
             found[name] = "up"
         elif kind == "repetition":
             found[name] = "down"
-        elif kind in _MEMBERSHIP or (kind == "truth-ratio" and split in gone):
+        elif kind in _MEMBERSHIP or (kind in ("truth-ratio", "kfr") and split in gone):
             found[name] = "match"
         else:
             found[name] = forget if split in gone else "up"
