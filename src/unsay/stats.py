@@ -163,10 +163,10 @@ def auc_pair(
     if not all(common):
         return Estimate(math.nan, None, 0, 0, "no row was measured on both models")
     strata = [units_of(ids, entities) for ids in common]
-    statistics = [
-        _area_statistic(*({i: part[i] for i in ids} for part, ids in zip(model, common, strict=True)), strata)
-        for model in (first, second)
-    ]
+    statistics = []
+    for model in (first, second):
+        members, others = ({i: part[i] for i in ids} for part, ids in zip(model, common, strict=True))
+        statistics.append(_area_statistic(members, others, strata))
 
     def statistic(weights: Sequence[Floats]) -> Floats:
         with np.errstate(divide="ignore", invalid="ignore"):
