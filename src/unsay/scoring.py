@@ -21,16 +21,22 @@ _KINDS = {
     "zlib-ratio": "privacy",
     "min-k": "privacy",
     "min-k-pp": "privacy",
+    "reference-attack": "privacy",
+    "gradient-norm": "privacy",
+    "gibberish": "fluency",
+    "distinct-n": "fluency",
+    "refusal-rate": "fluency",
 }
 
 
 def write_scores(run: Run, benchmark: Benchmark, judge: Evaluator) -> None:
     """Write the scores of every model that `judge` has measured, and what they mean."""
+    wanted = benchmark.wanted()
     about = {
         "name": registry.name_of(type(benchmark)),
         "cite": benchmark.cite,
         "headline": list(benchmark.headline()),
-        "metrics": [_metric(benchmark, metric) for metric in benchmark.metrics()],
+        "metrics": [metric_row(metric, wanted.get(metric_id(metric))) for metric in benchmark.metrics()],
     }
     run.write_json("benchmark.json", about)
     found = judge.scores()
@@ -53,10 +59,10 @@ def score_row(tag: str, name: str, score: Score) -> dict[str, Any]:
     }
 
 
-def _metric(benchmark: Benchmark, metric: Metric) -> dict[str, Any]:
+def metric_row(metric: Metric, wanted: str | None) -> dict[str, Any]:
+    """What benchmark.json says about one metric, which should go the `wanted` way."""
     name = metric_id(metric)
     base, _, split = name.partition("@")
-    wanted = benchmark.wanted().get(name)
     forgotten = wanted in ("down", "match")
     return {
         "id": name,

@@ -19,8 +19,14 @@ from ._benchmark import Wanted
 
 REWORDINGS = ("paraphrased", "paraphrased_question")
 """Keys of `Example.alternatives`."""
-_UP = ("forget-quality", "model-utility", "fluency", "linguistic-score")
-_MEMBERSHIP = ("loss-attack", "zlib-ratio", "min-k", "min-k-pp")
+_UP = ("forget-quality", "model-utility", "fluency", "linguistic-score", "closer-look-utility")
+_DOWN = ("repetition", "gibberish")
+_MEMBERSHIP = ("loss-attack", "zlib-ratio", "min-k", "min-k-pp", "reference-attack", "gradient-norm", "privleak")
+_NO_GOOD_END = (
+    *("truth-ratio", "kfr", "forgetting-effect", "completeness", "forgotten-rows", "logit-lens"),
+    *("distinct-n", "refusal-rate"),
+)
+"""On rows that are to be forgotten: a broken model may score best."""
 
 
 def memory(split: str, max_new_tokens: int) -> tuple[Metric, ...]:
@@ -71,7 +77,8 @@ def directions(
         metrics: The benchmark's metrics.
         forget: How scores on the forget rows are judged: ``match`` (like the retrained model, so that forgetting too
             much is a failure too), or ``down`` where no retrained model is to be expected. Membership and truth ratio
-            have no good end, they are always to match; so is the rate of forgetting (kfr), which gibberish raises.
+            have no good end, they are always to match; so are rates of forgetting (kfr, forgetting-effect), which
+            gibberish raises, and refusals.
         forget_splits: Splits whose rows are to be forgotten or imply such rows.
     """
     gone = set(forget_splits)
@@ -80,10 +87,12 @@ def directions(
         kind, _, split = name.partition("@")
         if kind in _UP:
             found[name] = "up"
-        elif kind == "repetition":
+        elif kind in _DOWN:
             found[name] = "down"
-        elif kind in _MEMBERSHIP or (kind in ("truth-ratio", "kfr") and split in gone):
+        elif kind in _MEMBERSHIP or (kind in _NO_GOOD_END and split in gone):
             found[name] = "match"
+        elif kind == "refusal-rate":
+            found[name] = "down"
         else:
             found[name] = forget if split in gone else "up"
     return found
