@@ -8,11 +8,12 @@ the people are some of RETURN's (arXiv:2407.10058).
 
 Splits: forget, retain (neighbours that no method saw), world.
 
-Paper: Yuan et al. 2024, arXiv:2410.08109: ROUGE-L recall, probability, truth ratio of the right short answer
-(`golden_answer`), downstream tasks through the harness: arc_challenge, mmlu, truthfulqa_mc1, triviaqa, gsm8k.
-Differs: its token entropy, cosine similarity and entailment are not computed here; exact memorisation, extraction
-strength, reworded questions, world facts and fluency are added. It generates up to a total length of 200 tokens, here
-`max_new_tokens` counts the answer alone.
+Paper: Yuan et al. 2024, arXiv:2410.08109: ROUGE-L recall, probability, truth ratio, token entropy, cosine similarity
+and entailment of the right short answer (`golden_answer`), as forgetting effect and utility; downstream tasks through
+the harness: arc_challenge, mmlu, truthfulqa_mc1, triviaqa, gsm8k.
+Differs: cosine similarity is to the short answer, where the paper takes the long one for real people. Exact
+memorisation, extraction strength, reworded questions, world facts and fluency are added. It generates up to a total
+length of 200 tokens, here `max_new_tokens` counts the answer alone.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from typing import ClassVar
 
 from ..data.example import Example, ForgetData
 from ..errors import DataError, PlanError
+from ..metrics.closer_look_utility import CloserLookUtility
+from ..metrics.forgetting_effect import ForgettingEffect
 from ..metrics.model_utility import ModelUtility
 from ..metrics.score import Metric
 from ..metrics.truth_ratio import TruthRatio
@@ -78,9 +81,11 @@ class CloserLook:
         }
 
     def metrics(self) -> tuple[Metric, ...]:
-        """TOFU's metrics on people, memorisation, rewordings, world facts, fluency."""
+        """The paper's two numbers and their parts, memorisation, rewordings, world facts, fluency."""
         words = self.max_new_tokens
         return (
+            ForgettingEffect(max_new_tokens=words),
+            CloserLookUtility(choices=(), max_new_tokens=words),
             *_suite.memory("forget", words),
             *_suite.reworded("forget"),
             TruthRatio(split="forget", aggregate="forget"),
@@ -100,8 +105,9 @@ class CloserLook:
         """What is left of the forget answers, utility, fluency."""
         return (
             "rouge@forget",
+            "forgetting-effect@forget",
             "probability@forget",
-            "extraction-strength@forget",
+            "closer-look-utility",
             "model-utility",
             "rouge@retain",
             "fluency@forget",

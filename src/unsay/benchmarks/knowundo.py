@@ -9,7 +9,8 @@ the retrained one none of the private questions, measured ones included.
 Splits: forget and retain (the measured questions), forget-train (what was unlearned, word for word), world.
 
 Paper: KnowUnDo (Tian et al. 2024, arXiv:2407.01920), MIT; as ReLearn uses it (Xu et al. 2025, arXiv:2502.11190).
-KnowUnDo's own unlearn and retention success are 1 − exact memorisation on forget and exact memorisation on retain.
+KFR, KRR and LS are ReLearn's; KnowUnDo's own unlearn and retention success are 1 − exact memorisation on forget and
+exact memorisation on retain.
 Differs: rows carry the author that their question names, so that intervals are clustered. One training question reads
 otherwise in full.json (a typo); the training file's wording is taught. The copyright part is not used.
 """
@@ -29,6 +30,9 @@ from ..data.read_hub import hub_rows
 from ..errors import DataError, PlanError
 from ..metrics.exact_memorization import ExactMemorization
 from ..metrics.extraction_strength import ExtractionStrength
+from ..metrics.kfr import KFR
+from ..metrics.krr import KRR
+from ..metrics.linguistic_score import LinguisticScore
 from ..metrics.model_utility import ModelUtility
 from ..metrics.probability import Probability
 from ..metrics.score import Metric
@@ -85,9 +89,11 @@ class Knowundo:
         }
 
     def metrics(self) -> tuple[Metric, ...]:
-        """Memory of both halves, of the unlearned wordings by one forward each, world facts, fluency."""
+        """ReLearn's rates, memory of both halves, of the unlearned wordings by one forward, world facts, fluency."""
         words = self.max_new_tokens
         return (
+            KFR(max_new_tokens=words),
+            KRR(max_new_tokens=words),
             *_suite.memory("forget", words),
             Probability(split="forget-train"),
             ExactMemorization(split="forget-train"),
@@ -99,6 +105,7 @@ class Knowundo:
             ),
             *_suite.fluency("forget", words),
             *_suite.fluency("retain", words),
+            *(LinguisticScore(split=split, max_new_tokens=words) for split in ("forget", "retain")),
         )
 
     def wanted(self) -> Mapping[str, Wanted]:
@@ -106,14 +113,16 @@ class Knowundo:
         return _suite.directions(self.metrics(), forget="match", forget_splits=("forget", "forget-train"))
 
     def headline(self) -> tuple[str, ...]:
-        """What is left of the private answers, utility, fluency."""
+        """ReLearn's rates and scores, what is left of the private answers, utility, fluency."""
         return (
             "rouge@forget",
+            "kfr@forget",
             "probability@forget",
-            "exact-memorization@forget",
-            "model-utility",
+            "krr@retain",
             "rouge@retain",
-            "fluency@forget",
+            "model-utility",
+            "linguistic-score@forget",
+            "linguistic-score@retain",
             "fluency@retain",
         )
 

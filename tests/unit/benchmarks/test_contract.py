@@ -9,8 +9,8 @@ from unsay import registry
 from unsay.benchmarks._benchmark import Benchmark
 from unsay.data.checks import check_data
 from unsay.data.example import Example, ForgetData, rows_fingerprint
-from unsay.metrics.have import AnswerStats, Measurements
-from unsay.metrics.needs import TokenStats
+from unsay.metrics.have import AnswerStats, EntityTable, Measurements, Verdict
+from unsay.metrics.needs import EntitySimilarity, Generations, Inference, JudgeStats, TextSimilarity, TokenStats
 from unsay.metrics.score import Metric, metric_id
 
 SETTINGS = [
@@ -126,7 +126,8 @@ def test_every_metric_has_a_number(benchmark):
 
 def test_generations_of_one_split_are_asked_for_once(benchmark):
     """Two lengths would generate twice."""
-    needs = {n for m in benchmark.metrics() for n in m.needs if not isinstance(n, TokenStats)}
+    asked = {n for m in benchmark.metrics() for n in m.needs if not isinstance(n, TokenStats)}
+    needs = {n if isinstance(n, Generations) else n.generations for n in asked}
     assert len({(n.split, n.model) for n in needs}) == len(needs)
 
 
@@ -144,6 +145,14 @@ def measured(benchmark):
         rows = splits[need.split]
         if isinstance(need, TokenStats):
             answers[need] = {r.id: tuple(map(stats, r.answers(need.answer))) for r in rows}
+        elif isinstance(need, Inference):
+            answers[need] = {r.id: (Verdict(0.6, 0.3, 0.1),) for r in rows}
+        elif isinstance(need, TextSimilarity):
+            answers[need] = {r.id: (float(rng.uniform(0.1, 0.9)),) for r in rows}
+        elif isinstance(need, EntitySimilarity):
+            answers[need] = {r.id: (EntityTable(("Oslo",), ("Oslo",), np.ones((1, 1), np.float32)),) for r in rows}
+        elif isinstance(need, JudgeStats):
+            answers[need] = {r.id: (stats(r.answer),) for r in rows}
         else:
             answers[need] = {r.id: (r.answer,) for r in rows}
     return Measurements(splits, answers)

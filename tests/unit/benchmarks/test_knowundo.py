@@ -57,6 +57,8 @@ def test_metrics_and_directions(real):
     assert "rouge@forget-train" not in names, "unlearned wordings cost no generation"
     wanted = real.wanted()
     assert wanted["probability@forget-train"] == wanted["rouge@forget"] == "match" and wanted["rouge@retain"] == "up"
+    assert wanted["kfr@forget"] == "match", "forgetting everything is no aim"
+    assert wanted["krr@retain"] == wanted["linguistic-score@forget"] == "up"
 
 
 def test_the_folder_may_be_the_one_with_the_files(made):

@@ -287,6 +287,13 @@ def test_closer_look_trains_on_long_answers_and_measures_short_ones(made):
     assert {r.entity for r in splits["retain"]} == {f"Far {i}" for i in range(20)}, "nobody trained on them"
 
 
+def test_rates_of_forgetting_are_to_match_whatever_the_rest_should_do():
+    wanted = CloserLook().wanted()
+    assert wanted["forgetting-effect@forget"] == "match" and wanted["rouge@forget"] == "down"
+    assert wanted["closer-look-utility"] == wanted["rouge@retain"] == "up"
+    assert Muse().wanted()["privleak@forget"] == "match"
+
+
 def test_closer_look_of_some_people(made):
     benchmark = CloserLook(path=str(made("closer-look")), people=("Person 3",))
     assert {r.entity for r in benchmark.data().forget} == {"Person 3"} and len(benchmark.splits()["forget"]) == 20
