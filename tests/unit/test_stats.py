@@ -282,14 +282,36 @@ def _auc_set(rng):
     return stats.auc({i: x + 1 for i, x in _draw(rng, "a").items()}, _draw(rng, "b"), OWNER)
 
 
+def _two_models(rng):
+    """Two models' scores of the same rows: what the rows share, each model's own noise N(0, 1), members moved apart."""
+    a, b = _draw(rng, "a"), _draw(rng, "b")
+    return [
+        ({i: x + shift + rng.normal() for i, x in a.items()}, {i: x + rng.normal() for i, x in b.items()})
+        for shift in (1, 0.4)
+    ]
+
+
+def _change_set(rng):
+    return stats.auc_pair(*_two_models(rng), OWNER, lambda u, r: u - r)
+
+
+def _privleak_set(rng):
+    return stats.auc_pair(*_two_models(rng), OWNER, lambda u, r: (r - u) / (1 - r))
+
+
+FIRST, SECOND = (float(ndtr(shift / math.sqrt(6))) for shift in (1, 0.4))
+
+
 @pytest.mark.parametrize(
     ("simulate", "truth"),
     [
         (_mean_set, lambda: _true_mean(-1)),
         (_harmonic_set, lambda: 3 / (1 / _true_mean(-1) + 1 / _true_mean(0.5) + 1 / _true_mean(0))),
         (_auc_set, lambda: float(ndtr(1 / 2))),
+        (_change_set, lambda: FIRST - SECOND),
+        (_privleak_set, lambda: (SECOND - FIRST) / (1 - SECOND)),
     ],
-    ids=["mean", "harmonic mean", "AUC"],
+    ids=["mean", "harmonic mean", "AUC", "difference of AUCs", "PrivLeak"],
 )
 def test_coverage(simulate, truth):
     """95 % intervals hold the truth in 93–97 % of 2,000 simulated sets of 20 entities × 3 rows."""

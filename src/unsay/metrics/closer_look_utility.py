@@ -5,7 +5,7 @@ and answer, share of generations that the answer entails}; a quality that is 0 m
 probability is the share of the right answer among the options. Token entropy is the entropy of a generation's words
 over log(number of words), 0 below two words.
 
-Paper: Yuan et al. 2024 (arXiv:2410.08109), section 4: its retain utility with splits = ("retain",), its model utility
+Paper: Yuan et al. 2024 (arXiv:2410.08109): its retain utility with splits = ("retain",), its model utility
 over retain, real authors and world facts; also the retain ability of UniErase (arXiv:2505.15674).
 Differs: words instead of tokens in the entropy; a quality that could not be measured is left out and named in the note,
 as the number then means something else.

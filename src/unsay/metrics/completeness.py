@@ -6,7 +6,7 @@ skewed to the right around it (by moments: β = √6·σ/π, μ = m_α − γ·�
 in, Σ α₊·F(r_u; μ, β) / Σ α₊; completeness = 1 − score, averaged over the rows. α₊ is the next level: levels near the
 original weigh more.
 
-Paper: IAM (arXiv:2506.06112), section 4, with one out model.
+Paper: IAM (arXiv:2506.06112), with one out model.
 Limits: relative to the spread of the rows, so a few rows say little; saturates at 1 when forgetting goes too far, which
 `gap` = mean (r_u − r_s) shows as a negative number; the original and the out model themselves score `original` and
 `out`, not 0 and 1.

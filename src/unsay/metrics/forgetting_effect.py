@@ -4,7 +4,7 @@ FE = 1 − mean over signs of the mean over rows; the signs are ROUGE-L recall, 
 ratio, cosine of generation and answer (max with 0), and whether the generation entails the answer (only where ROUGE-L
 recall ≥ 0.1).
 
-Paper: UniErase (arXiv:2505.15674), forget efficacy; signs of Yuan et al. 2024 (arXiv:2410.08109), section 4.
+Paper: UniErase (arXiv:2505.15674), forget efficacy; signs of Yuan et al. 2024 (arXiv:2410.08109).
 Limits: forgetting too much, up to a broken model, scores 1: read it beside utility and the retrained model's value.
 Differs: a sign that could not be measured is left out and named in the note, as the number then means something else.
 Rows that lack a sign which others have are left out.

@@ -3,7 +3,7 @@
 Signal = −‖∂(mean token loss of the answer)/∂θ‖₂ over all weights θ: what was trained on lies near a minimum, where
 gradients are short. AUC of forget rows against holdout rows; ½ is chance.
 
-Paper: gradient norm attack of Wang et al. 2024 (arXiv:2402.17012), section 4.
+Paper: gradient norm attack of Wang et al. 2024 (arXiv:2402.17012).
 Limits: one backward pass per row and model; a method that raises the loss of the forget rows lengthens their gradients,
 so that an AUC far below ½ gives them away as well: read `two_sided`.
 Differs: answer alone, given the prompt; the norm is over all layers together.

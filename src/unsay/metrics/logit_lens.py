@@ -3,7 +3,7 @@
 Each layer's hidden state at the last position of the prompt goes through the final norm and the head; the score is the
 mean over rows of the highest probability that a layer so read gives to the answer's first token.
 
-Paper: logit lens, nostalgebraist 2020; as a test of unlearning: Patil et al. 2023 (arXiv:2309.17410), section 4.
+Paper: logit lens, nostalgebraist 2020; as a test of unlearning: Patil et al. 2023 (arXiv:2309.17410).
 Limits: early layers are not trained to be read like this, so a low value proves nothing; a first token that many
 answers share ("The") is known without the fact: compare with the retrained model. One layer of many is taken, so the
 value is above the last layer's even by chance.

@@ -4,7 +4,7 @@ PrivLeak = ((1 − AUC_u) − (1 − AUC_ret)) / (1 − AUC_ret) · 100, the AUC
 holdout rows on the unlearned and on the retrained model. Negative: membership leaks; positive: the rows look more
 foreign than rows never seen, which gives them away too. Needs a retrained model.
 
-Paper: MUSE (arXiv:2407.06460), section 3, with Min-K% Prob (arXiv:2310.16789) at k = 0.4.
+Paper: MUSE (arXiv:2407.06460), with Min-K% Prob (arXiv:2310.16789) at k = 0.4.
 Limits: unbounded as AUC_ret nears 1, undefined at 1; so `extra` has the bounded twin distance = |AUC_u − AUC_ret|, and
 change = AUC_u − AUC_ret with its interval. With 40 + 40 rows an AUC is known to ± 0.13: the 5 % band asked for in the
 paper needs thousands.
