@@ -35,7 +35,7 @@ PIP = "pip install 'unsay[eval]'"
 _Z = 1.96
 _SHARES = frozenset({"acc", "acc_norm", "exact_match", "em", "f1", "mc1", "mc2"})
 """Metrics between 0 and 1, whose intervals end there."""
-_NO_METRICS = frozenset({"alias", "name", "sample_len", "sample_count"})
+_NO_METRICS = frozenset({"alias", "name", "samples", "sample_len", "sample_count"})
 _BOOTSTRAP = 1000
 """Resamples behind the standard errors of the few metrics that are no means."""
 _HAZARDS = "wmdp"
@@ -119,7 +119,7 @@ class Harness:
             if task not in known:
                 near = difflib.get_close_matches(task, known, n=3, cutoff=0.5)
                 meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-                raise PlanError(f"lm-eval has no task {task!r}{meant}", "lm_eval ls tasks lists them")
+                raise PlanError(f"lm-eval has no task {task!r}{meant}", "'lm-eval ls tasks' lists them")
 
     def ask(self, lm: LM, tasks: Sequence[str]) -> Iterator[tuple[str, list[TaskScore]]]:
         """Every task with its scores, one after the other.
@@ -169,7 +169,7 @@ class Harness:
             first = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise DataError(
                 f"lm-eval cannot run {task}: {type(error).__name__}: {first[:200]}",
-                "its questions come from the hub: check the network, or fetch them once with 'lm_eval run'",
+                "its questions come from the hub: check the network, or fetch them once with 'lm-eval run'",
             ) from error
         return found or {}
 
@@ -177,24 +177,30 @@ class Harness:
 def scores_of(results: Mapping[str, Any], task: str) -> list[TaskScore]:
     """The scores in what `simple_evaluate` returned for one task.
 
-    A group with an aggregate (mmlu) gives that; one without (a tag) gives its subtasks.
+    A group with an aggregate (mmlu) gives that; a group without one, or a tag, gives what it is made of.
 
     Args:
         results: The dictionary with ``results``, ``n-samples``, ``group_subtasks``, ``higher_is_better``, ``samples``.
-        task: What was asked for.
+        task: What was asked for, and nothing else was.
 
     Returns:
         At least one; unscored, with the reason, where the harness gives no number.
     """
     table = results.get("results", {})
-    names = [task] if _numbers(table.get(task, {})) else [n for n in _leaves(results, task) if n in table]
+    names = [name for name in table if _numbers(table[name])]
+    if task in names:
+        names = [task]
+    else:
+        inner = {child for name in names for child in _below(results, name)}
+        names = [name for name in names if name not in inner]
     found = [score for name in names for score in _scores(results, name)]
     return found or [_absent(task, "lm-evaluation-harness returned no number for it")]
 
 
 def _scores(results: Mapping[str, Any], name: str) -> Iterator[TaskScore]:
     row = results["results"][name]
-    leaves = _leaves(results, name) or [name]
+    children = results.get("group_subtasks", {})
+    leaves = [child for child in _below(results, name) if not children.get(child)] or [name]
     counts = results.get("n-samples", {})
     n = sum(int(counts.get(leaf, {}).get("effective", 0)) for leaf in leaves)
     shots = results.get("n-shot", {}).get(name)
@@ -245,17 +251,16 @@ def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _leaves(results: Mapping[str, Any], name: str) -> list[str]:
-    """The tasks that a group or tag is made of, all the way down; none for a task."""
+def _below(results: Mapping[str, Any], name: str) -> list[str]:
+    """The groups and tasks that a group is made of, all the way down; none for a task."""
     children = results.get("group_subtasks", {})
     found: list[str] = []
     todo = list(children.get(name, ()))
     while todo:
         child = todo.pop(0)
-        if children.get(child):
-            todo = [*children[child], *todo]
-        elif child not in found:
+        if child not in found:
             found.append(child)
+            todo += children.get(child, ())
     return found
 
 

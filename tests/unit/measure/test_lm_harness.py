@@ -78,13 +78,27 @@ def test_a_group_gives_its_aggregate_and_the_questions_of_all_subtasks():
     assert one(MMLU, "mmlu_stem").score.n == 20
 
 
-def test_a_tag_without_aggregate_gives_its_tasks():
-    tag = {
-        **MMLU,
-        "group_subtasks": {"sciences": ["mmlu_virology", "mmlu_algebra"]},
-        "results": {k: v for k, v in MMLU["results"].items() if k in ("mmlu_virology", "mmlu_algebra")},
-    }
-    assert [s.id for s in scores_of(tag, "sciences")] == ["mmlu-virology-acc", "mmlu-algebra-acc"]
+@pytest.mark.parametrize("children", [{"sciences": ["mmlu_virology", "mmlu_algebra"]}, {}])
+def test_a_tag_gives_its_tasks(children):
+    """Tags are not among the groups of every release."""
+    rows = {k: v for k, v in MMLU["results"].items() if k in ("mmlu_virology", "mmlu_algebra")}
+    tag = {**MMLU, "group_subtasks": children, "results": rows}
+    assert [(s.id, s.score.n) for s in scores_of(tag, "sciences")] == [
+        ("mmlu-virology-acc", 10),
+        ("mmlu-algebra-acc", 20),
+    ]
+
+
+def test_a_group_without_aggregate_gives_its_parts_and_not_their_parts():
+    """Release 0.4.11 writes a blank for the missing aggregate."""
+    rows = {**MMLU["results"], "mmlu": {" ": " ", "alias": "mmlu"}}
+    found = scores_of({**MMLU, "results": rows}, "mmlu")
+    assert [(s.id, s.score.n) for s in found] == [("mmlu-stem-acc", 20), ("mmlu-virology-acc", 10)]
+
+
+def test_counts_beside_the_metrics_are_no_metrics():
+    row = {"alias": "t", "samples": 20, "sample_len": 20, "acc,none": 0.5, "acc_stderr,none": 0.1}
+    assert one({"results": {"t": row}, "n-samples": {"t": {"effective": 20}}}, "t").id == "t-acc"
 
 
 def test_hazardous_knowledge_is_to_fall_and_says_where_chance_is():
