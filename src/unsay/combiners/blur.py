@@ -2,8 +2,7 @@
 
     g = g_r + ( γ − <g_r, g_f> / ‖g_f‖² ) · g_f,      so that <g, g_f> = γ · ‖g_f‖²
 
-Paper    Reisizadeh, Jia, Bu, Vinzamuri, Ramakrishna, Chang, Cevher, Liu, Hong (2025). BLUR: A Bi-Level Optimization
-         Approach for LLM Unlearning. arXiv:2506.08164
+Paper    Reisizadeh, Jia, et al. (2025). BLUR: A Bi-Level Optimization Approach for LLM Unlearning. arXiv:2506.08164
 Limits   To first order the forget loss falls whatever that costs; two more gradients of memory.
 Differs  —
 """
