@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from ..errors import UnsayError
+from .imports import imports
 
 app = typer.Typer(
     name="unsay",
@@ -32,6 +33,7 @@ app = typer.Typer(
     Exit codes: 0 done, 2 bad input, 4 damaged files, 5 no disk or memory, 6 collapsed, 75 interrupted (rerun resumes).
     """,
 )
+app.add_typer(imports, name="import")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 

@@ -1,0 +1,1 @@
+"""Results of other software, read into run folders."""
