@@ -41,6 +41,10 @@ class Piece:
     """The split is to be forgotten: knowledge in its truth ratio is 1 − min(R, 1/R) rather than max(0, 1 − R), and an
     entailment goes from the generation to the answer rather than back."""
     max_new_tokens: int = 128
+    judge: str = "auto"
+    """Of the entailment, as in `Inference`."""
+    encoder: str = "auto"
+    """Of the cosine, as in `TextSimilarity`."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -51,7 +55,7 @@ class Piece:
             plain = TokenStats(self.split)
             return (plain, TokenStats(self.split, answer="perturbed")) if self.choices else (plain,)
         if self.quality == "cosine":
-            return (TextSimilarity(self.split, max_new_tokens=self.max_new_tokens),)
+            return (self._similarity,)
         if self.quality == "entailment":
             return (self._inference, self._texts)
         return (self._texts,)
@@ -78,7 +82,7 @@ class Piece:
         if self.quality == "token-entropy":
             return _means({r.id: [entropy(t) for t in have.texts(self._texts).get(r.id, ())] for r in rows})
         if self.quality == "cosine":
-            found = have.cosines(TextSimilarity(self.split, max_new_tokens=self.max_new_tokens))
+            found = have.cosines(self._similarity)
             return _means({r.id: [max(0.0, float(x)) for x in found.get(r.id, ())] for r in rows})
         return self._entailed(have, rows)
 
@@ -99,9 +103,13 @@ class Piece:
         return Generations(self.split, max_new_tokens=self.max_new_tokens)
 
     @property
+    def _similarity(self) -> TextSimilarity:
+        return TextSimilarity(self.split, encoder=self.encoder, max_new_tokens=self.max_new_tokens)
+
+    @property
     def _inference(self) -> Inference:
         premise: Literal["generation", "answer"] = "generation" if self.forgotten else "answer"
-        return Inference(self.split, premise=premise, max_new_tokens=self.max_new_tokens)
+        return Inference(self.split, premise=premise, judge=self.judge, max_new_tokens=self.max_new_tokens)
 
 
 def _means(found: dict[str, list[float]]) -> dict[str, float]:

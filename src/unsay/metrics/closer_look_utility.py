@@ -7,6 +7,8 @@ over log(number of words), 0 below two words.
 
 Paper: Yuan et al. 2024 (arXiv:2410.08109): its retain utility with splits = ("retain",), its model utility
 over retain, real authors and world facts; also the retain ability of UniErase (arXiv:2505.15674).
+Limits: the smallest part decides, so read the parts in `extra`; an entailment or a cosine judged by words alone is not
+comparable with one judged by a model.
 Differs: words instead of tokens in the entropy; a quality that could not be measured is left out and named in the note,
 as the number then means something else.
 
@@ -20,7 +22,7 @@ Four words, two of them the same: entropy (2·¼·ln 4 + ½·ln 2) / ln 4:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from .. import stats
 from ..errors import PlanError
@@ -41,6 +43,10 @@ class CloserLookUtility:
     """Those of them whose rows have wrong options."""
     parts: tuple[Quality, ...] = ("rouge", "probability", "truth-ratio", "token-entropy", "cosine", "entailment")
     """The qualities."""
+    judge: str = "auto"
+    """NLI classifier: hub id or folder, ``auto`` or ``lexical``."""
+    encoder: str = "auto"
+    """Sentence encoder: hub id or folder, ``auto`` or ``lexical``."""
     max_new_tokens: int = 128
     """Length limit of the generations."""
     label: str = ""
@@ -84,9 +90,7 @@ class CloserLookUtility:
 
     @property
     def _pieces(self) -> tuple[Piece, ...]:
-        limit = self.max_new_tokens
+        how: dict[str, Any] = {f: getattr(self, f) for f in ("max_new_tokens", "judge", "encoder")}
         return tuple(
-            Piece(part, split, choices=split in self.choices, max_new_tokens=limit)
-            for split in self.splits
-            for part in self.parts
+            Piece(part, split, choices=split in self.choices, **how) for split in self.splits for part in self.parts
         )

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 from ..errors import PlanError
 from ._pieces import LACKING, Piece, Quality
@@ -36,6 +36,10 @@ class ForgettingEffect:
     split: str = "forget"
     parts: tuple[Quality, ...] = ("rouge", "probability", "truth-ratio", "cosine", "entailment")
     """The signs."""
+    judge: str = "auto"
+    """NLI classifier: hub id or folder, ``auto`` or ``lexical``."""
+    encoder: str = "auto"
+    """Sentence encoder: hub id or folder, ``auto`` or ``lexical``."""
     max_new_tokens: int = 128
     """Length limit of the generations."""
     label: str = ""
@@ -77,7 +81,8 @@ class ForgettingEffect:
 
     @property
     def _pieces(self) -> tuple[Piece, ...]:
-        return tuple(Piece(p, self.split, forgotten=True, max_new_tokens=self.max_new_tokens) for p in self.parts)
+        how: dict[str, Any] = {f: getattr(self, f) for f in ("max_new_tokens", "judge", "encoder")}
+        return tuple(Piece(part, self.split, forgotten=True, **how) for part in self.parts)
 
 
 def _faded(signs: Sequence[float]) -> float:

@@ -37,8 +37,8 @@ SPLITS = {"forget": rows("pear", 4), "retain": rows("plum", 4), "holdout": rows(
 LIMIT = {"max_new_tokens": 4}
 METRICS = (
     ReferenceAttack(), GradientNorm(), Privleak(), Completeness(), LogitLens(), ForgottenRows(),
-    ForgettingEffect(parts=("rouge", "probability", "truth-ratio"), **LIMIT),
-    CloserLookUtility(parts=("probability", "truth-ratio"), **LIMIT),
+    ForgettingEffect(judge="lexical", encoder="lexical", **LIMIT),
+    CloserLookUtility(judge="lexical", encoder="lexical", **LIMIT),
     RefusalRate(**LIMIT), Gibberish(**LIMIT), DistinctN(**LIMIT),
 )  # fmt: skip
 
@@ -69,6 +69,14 @@ def test_models_are_told_apart(judge):
         scores["before"]["completeness@forget"].extra["original"]
     )
     assert scores["retrained"]["forgotten-rows@forget"].value == 1.0
+
+
+def test_words_judge_where_no_model_does(judge):
+    """All five signs are there, and the note says who judged."""
+    found = judge.scores()["after"]["forgetting-effect@forget"]
+    assert found.extra["parts"] == 5
+    assert "lexical" in found.note or "word" in found.note
+    assert judge.scores()["after"]["closer-look-utility"].extra["parts"] == 6
 
 
 def test_the_retrained_auc_is_the_retrained_models_own(judge):

@@ -106,6 +106,16 @@ def test_closer_look_utility_over_splits(with_loss, measured):
     assert not metric.score(measured({"retain": splits["retain"]}, {TokenStats("retain"): [with_loss(LN2)]})).scored
 
 
+@pytest.mark.parametrize(("metric", "split", "premise"), [
+    (ForgettingEffect, "forget", "generation"), (CloserLookUtility, "retain", "answer"),
+])  # fmt: skip
+def test_judges_can_be_chosen(metric, split, premise):
+    needs = metric(judge="my/nli", encoder="my/encoder", max_new_tokens=7).needs
+    assert Inference(split, premise=premise, judge="my/nli", max_new_tokens=7) in needs
+    assert TextSimilarity(split, encoder="my/encoder", max_new_tokens=7) in needs
+    assert Generations(split, max_new_tokens=7) in needs
+
+
 @pytest.mark.parametrize("metric", [ForgettingEffect, CloserLookUtility])
 def test_unknown_parts_are_refused(metric):
     with pytest.raises(PlanError, match="cannot average"):
