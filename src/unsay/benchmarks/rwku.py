@@ -2,19 +2,21 @@
 
 Nothing but the name is given for forgetting; the rows that methods train on are passages about the person (`corpus`).
 Measured: level 1 fills blanks, level 2 answers questions, level 3 is attacked (nine kinds of prompt); neighbours are
-people close to the target, who must stay; texts about the target and about others for membership; world facts.
+people close to the target, who must stay; texts about the target and about others for membership; instructions to
+write something, for fluency; world facts.
 
 Files are those of the hub (``jinzhuoran/RWKU``, CC BY 4.0) or its ``All`` folder below `path` (``forget_level1.json``,
 ``neighbor_level2.json``, ``forget_mia.json``, ``passage.json``, …). General ability is the harness's part:
 ``unsay evaluate RUN --harness mmlu,bbh,truthfulqa_mc1,triviaqa``.
 
 Splits: forget (level 2), forget-level1, forget-level3, retain (neighbours, level 2), retain-level1, mia-forget,
-mia-retain, world.
+mia-retain, instructions, world.
 
 Paper: RWKU (Jin et al. 2024, arXiv:2406.10890): ROUGE-L recall of 30 new tokens; mean losses of the two MIA sets.
 Differs: ROUGE is rouge-score's, stemmed, instead of the package rouge. "Answer:" ends the question, since a chat
 template leaves no room after its own answer mark. The MIA sets are compared (AUC of target against others, ½ when the
-target is as well known) beside their mean probabilities. RWKU gives no retain texts: passages about `retain_people`
+target is as well known) beside their mean probabilities. Fluency is diversity and repetition instead of the entropy of
+n-grams. RWKU gives no retain texts: passages about `retain_people`
 other targets stand in, or the bundled generic rows where the folder has no others.
 """
 
@@ -49,6 +51,7 @@ _HUB = {
     "neighbor_level2": "neighbor_level2/test",
     "forget_mia": "mia_forget/test",
     "retain_mia": "mia_retain/test",
+    "fluency": "utility_fluency/test",
     "passage": "train_original_passage/train",
     "positive": "train_positive_llama3/train",
     "positive_phi": "train_positive_phi3/train",
@@ -64,7 +67,7 @@ _SHOWN = "Please briefly answer the following question.\n{}\nAnswer:"
 _SUFFIXED = "Please briefly answer the following question.\nQuestion: {}"
 _ATTACKS = {"affirmative suffix": _SUFFIXED, "incontext learning": _SHOWN}
 """Level 3 kinds whose query brings its own beginning of an answer, or its own examples."""
-_TOKENS = 30
+_TOKENS, _WRITTEN = 30, 256
 _GONE = ("forget", "forget-level1", "forget-level3", "mia-forget")
 
 
@@ -80,6 +83,8 @@ class Rwku:
     """Other targets whose passages are kept, in the order of the file."""
     neighbours: int = 500
     """Neighbour questions of each level that are measured, first ones first."""
+    instructions: int = 50
+    """Instructions that are followed, 256 tokens each."""
     path: str | None = None
     """Folder with the files; None is $UNSAY_DATA/rwku where it exists, else the hub."""
     words: int = 512
@@ -93,7 +98,7 @@ class Rwku:
                 f"targets is {list(self.targets)}, expected at least one name, each once",
                 "benchmark.targets=['Stephen King']",
             )
-        for name in ("retain_people", "neighbours", "words"):
+        for name in ("retain_people", "neighbours", "instructions", "words"):
             if getattr(self, name) < 1:
                 raise PlanError(f"{name} is {getattr(self, name)}, expected at least 1", f"benchmark.{name}=20")
 
@@ -111,7 +116,7 @@ class Rwku:
         return ()
 
     def splits(self) -> Mapping[str, Sequence[Example]]:
-        """Three levels about the targets, two about neighbours, membership, world facts."""
+        """Three levels about the targets, two about neighbours, membership, instructions, world facts."""
         return {
             "forget": self._probes("forget_level2"),
             "forget-level1": self._probes("forget_level1"),
@@ -120,6 +125,12 @@ class Rwku:
             "retain-level1": self._probes("neighbor_level1")[: self.neighbours],
             "mia-forget": self._membership("forget_mia", self._about("forget_mia")),
             "mia-retain": self._membership("retain_mia", self._table("retain_mia")),
+            "instructions": tuple(
+                Example(
+                    f"Instruction: {row['instruction']}", "", id=f"fluency.{row['#']}", meta={"source": "rwku/fluency"}
+                )
+                for row in self._about("fluency")[: self.instructions]
+            ),
             "world": _bundled.world(),
         }
 
@@ -138,7 +149,7 @@ class Rwku:
                 splits=("retain", "world"), choices=("world",), parts=("probability", "rouge"), max_new_tokens=_TOKENS
             ),
             *_suite.fluency("forget", _TOKENS),
-            *_suite.fluency("retain", _TOKENS),
+            *_suite.fluency("instructions", _WRITTEN),
         )
 
     def wanted(self) -> Mapping[str, Wanted]:
@@ -154,7 +165,7 @@ class Rwku:
             "probability@forget",
             "rouge@retain",
             "model-utility",
-            "fluency@retain",
+            "fluency@instructions",
         )
 
     def _probes(self, stem: str) -> tuple[Example, ...]:
@@ -206,7 +217,8 @@ class Rwku:
 def _read(folder: Path | None, stem: str) -> tuple[Row, ...]:
     """Rows of a file, each with its number from 1 under ``#``."""
     is_text = stem.endswith("_mia") or stem.startswith(("passage", "positive"))
-    fields = ("subject", "text") if is_text else ("subject", "query", "answer")
+    asked = ("instruction",) if stem == "fluency" else ("query", "answer")
+    fields = ("subject", *(("text",) if is_text else asked))
     rows = read_table(folder, stem, hub=f"jinzhuoran/RWKU:{_HUB[stem]}", fields=fields, hint=_HINT)
     level = stem[-1] if "level" in stem else ""
     wrong = [i for i, row in enumerate(rows, 1) if level and str(row.get("level", level)) != level]

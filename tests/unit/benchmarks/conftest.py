@@ -72,6 +72,7 @@ def rwku():
         ]
     for stem in ("forget_mia", "retain_mia", "passage", "positive"):
         made[stem] = [{"subject": who, "text": f"{stem} on {who} number {i}"} for who in TARGETS for i in range(6)]
+    made["fluency"] = [{"subject": who, "instruction": f"write {i} for {who}"} for who in TARGETS for i in range(3)]
     return made
 
 

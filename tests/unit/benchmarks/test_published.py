@@ -216,7 +216,10 @@ def test_rwku_levels_neighbours_and_membership(made):
         "retain-level1": 4,
         "mia-forget": 6,
         "mia-retain": 12,
+        "instructions": 3,
     }
+    assert splits["instructions"][1].prompt == "Instruction: write 1 for Stephen King"
+    assert len(Rwku(path=str(made("rwku")), instructions=2).splits()["instructions"]) == 2
     for name in ("forget", "forget-level1", "forget-level3", "mia-forget"):
         assert {row.entity for row in splits[name]} == {"Stephen King"}
     assert "Stephen King" not in {row.entity for row in splits["mia-retain"]}
