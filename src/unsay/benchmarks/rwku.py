@@ -16,8 +16,8 @@ Paper: RWKU (Jin et al. 2024, arXiv:2406.10890): ROUGE-L recall of 30 new tokens
 Differs: ROUGE is rouge-score's, stemmed, instead of the package rouge. "Answer:" ends the question, since a chat
 template leaves no room after its own answer mark. The MIA sets are compared (AUC of target against others, ½ when the
 target is as well known) beside their mean probabilities. Fluency is diversity and repetition instead of the entropy of
-n-grams. RWKU gives no retain texts: passages about `retain_people`
-other targets stand in, or the bundled generic rows where the folder has no others.
+n-grams. RWKU gives no retain texts: passages about `retain_people` other targets stand in, or the bundled generic rows
+where the folder has no others.
 """
 
 from __future__ import annotations
