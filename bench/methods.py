@@ -76,13 +76,22 @@ def page() -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *[[*row, *[""] * (len(head) - len(row))] for row in rows]]
     text = HEAD.format(
         benchmark=BENCHMARK,
-        about=_about(manifest, {found["manifest"]["git"]["commit"][:10] for found in runs.values()}),
+        about=_about(manifest, {_commit(found["manifest"]["git"]) for found in runs.values()}),
         forget=first["scores"]["before"]["probability@forget"]["n"],
         utility=first["scores"]["before"]["model-utility"]["n"],
     )
     settings = [f"- `{name}`: {_settings(name)}" for name in runs]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([text, table, "\n## Settings\n", "What a preset sets, beside what it has in common with `demo`:\n", *settings, ""])
+    return "\n".join(
+        [
+            text,
+            table,
+            "\n## Settings\n",
+            "What a preset sets, beside what it has in common with `demo`:\n",
+            *settings,
+            "",
+        ]
+    )
 
 
 def _read(folder: Path) -> dict | None:
@@ -113,6 +122,10 @@ def _about(manifest: dict, commits: set[str]) -> str:
         f"{box['cpu']}, {box['cores']} cores, {box['memory_bytes'] / 2**30:.0f} GiB, {manifest['precision']}, "
         f"commit {', '.join(sorted(commits))}, {manifest['created'][:10]}."
     )
+
+
+def _commit(git: dict) -> str:
+    return git["commit"][:10] + (" with changes" if git["dirty"] else "")
 
 
 def _settings(name: str) -> str:
