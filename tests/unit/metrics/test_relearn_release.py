@@ -19,6 +19,7 @@ from unsay.metrics.have import AnswerStats, EntityTable, Measurements, Verdict
 from unsay.metrics.kfr import KFR, forgotten
 from unsay.metrics.krr import KRR
 from unsay.metrics.linguistic_score import LinguisticScore, brunet, closed_form, honore, root_ttr, tokens
+from unsay.metrics.relearn_harmonic import RelearnHarmonic
 
 LABELS = {
     "entailment": Verdict(1.0, 0.0, 0.0),
@@ -75,6 +76,23 @@ def test_the_stored_rate_and_flags_are_those_of_the_strict_rule(released):
     found = metric.score(measured(rows, metric))
     assert found.value == pytest.approx(summary["KFR"], abs=1e-12)
     assert [found.per_example[str(i)] for i in range(110)] == [row["flag"] for row in rows]
+
+
+def test_harmonic_mean_with_rouge(released):
+    """ROUGE-L recall of every row is computed anew."""
+    rows, summary = released
+    metric = RelearnHarmonic(rule="strict", matching="pairs")
+    have = measured(rows, KFR(rule="strict", matching="pairs"))
+    texts = {metric.needs[0]: {str(i): (row["pred"],) for i, row in enumerate(rows)}}
+    found = metric.score(Measurements(have.splits, {**have.answers, **texts}))
+    assert 1 - found.extra["wording"] == pytest.approx(summary["RougeL_recall_F"], abs=1e-9)
+    assert found.value == pytest.approx(summary["Harmonic_F"], abs=1e-9)
+    assert found.extra["arithmetic"] == pytest.approx(summary["Mean_F"], abs=1e-9)
+    assert found.ci[0] < found.value < found.ci[1]
+    kept = RelearnHarmonic(split="retain", aim="retain")
+    assert kept.needs[2].premise == "answer"
+    with pytest.raises(PlanError):
+        RelearnHarmonic(aim="retain", rule="strict")
 
 
 def test_richness_of_every_row(released):
