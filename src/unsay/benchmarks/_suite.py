@@ -23,7 +23,7 @@ _UP = ("forget-quality", "model-utility", "fluency", "linguistic-score", "closer
 _DOWN = ("repetition", "gibberish")
 _MEMBERSHIP = ("loss-attack", "zlib-ratio", "min-k", "min-k-pp", "reference-attack", "gradient-norm", "privleak")
 _NO_GOOD_END = (
-    *("truth-ratio", "kfr", "forgetting-effect", "completeness", "forgotten-rows", "logit-lens"),
+    *("truth-ratio", "kfr", "relearn-harmonic", "forgetting-effect", "completeness", "forgotten-rows", "logit-lens"),
     *("distinct-n", "refusal-rate"),
 )
 """On rows that are to be forgotten: a broken model may score best."""
