@@ -109,7 +109,7 @@ def degrees(written: Mapping[_Key, Sequence[str]], texts: Mapping[_Key, str]) ->
 
 
 def _text(row: Example) -> str:
-    return " ".join([row.question, row.answer, *(text for kind in row.alternatives.values() for text in kind)])
+    return f"{row.question} {row.answer}"
 
 
 def _grams(text: str) -> Counter[str]:

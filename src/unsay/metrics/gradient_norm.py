@@ -5,7 +5,8 @@ gradients are short. AUC of forget rows against holdout rows; ½ is chance.
 
 Paper: gradient norm attack of Wang et al. 2024 (arXiv:2402.17012).
 Limits: one backward pass per row and model; a method that raises the loss of the forget rows lengthens their gradients,
-so that an AUC far below ½ gives them away as well: read `two_sided`.
+so that an AUC far below ½ gives them away as well: read `two_sided`. Of a logit offset only the small network has
+gradients, so do not compare its norms with another model's.
 Differs: answer alone, given the prompt; the norm is over all layers together.
 
 The shorter of two gradients looks more like a member:

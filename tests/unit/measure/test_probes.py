@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from unsay.config.plan import Adapter
 from unsay.data.example import Example
+from unsay.errors import DataError
 from unsay.measure.evaluator import Evaluator
 from unsay.measure.grad_norms import GradNormSweep
 from unsay.measure.lens import LensSweep
@@ -18,6 +20,9 @@ from unsay.metrics.have import Measurements
 from unsay.metrics.needs import GradNorms, Lens
 from unsay.metrics.score import Score
 from unsay.models._tiny import FAMILIES, tiny_lm
+from unsay.models.adapters import attach
+from unsay.models.patches import with_offset
+from unsay.runs.run import Run
 from unsay.runs.store import Store
 
 ASKS = [Ask("Who is Ada?", "A baker."), Ask("Who?", "Bo, the vet of Oslo."), Ask("", "Plain text.")]
@@ -129,3 +134,61 @@ def test_stored_and_found_again(tmp_path):
     assert again.scores() == first.scores()
     expected = run(GradNormSweep(lm, ASKS))[ASKS[0]] + run(LensSweep(lm, ASKS))[ASKS[0]].logp[-1]
     assert first.scores()["after"]["both@forget"].per_example[rows[0].id] == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    rows = [Example(ask.prompt, ask.answer) for ask in ASKS]
+    lm, store = tiny_lm(), Store(tmp_path)
+    whole = Evaluator({"forget": rows}, [_Both()], store=Store(tmp_path / "other"), precision="fp32")
+    whole.measure("after", lm)
+    steps = GradNormSweep.run
+
+    def dies(self, precision="fp32"):
+        yield next(steps(self, precision))
+        raise KeyboardInterrupt
+
+    judge = Evaluator({"forget": rows}, [_Both()], store=store, precision="fp32")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(GradNormSweep, "run", dies)
+        judge.measure("after", lm)
+    assert all(p.requires_grad and p.grad is None for p in lm.model.parameters())
+    judge.measure("after", lm)
+    assert 0 < judge.tokens("after") < whole.tokens("after")
+    assert judge.scores()["after"]["both@forget"].per_example == pytest.approx(
+        whole.scores()["after"]["both@forget"].per_example, rel=1e-6
+    )
+
+
+def test_a_long_answer_counts_up_to_the_limit_and_that_is_noted(tmp_path):
+    lm, ask = tiny_lm(), ASKS[1]
+    row = lm.template.encode(*ask)
+    limit = len(row) - 3
+    run_ = Run.temporary()
+    for _ in range(2):  # measured, then found in the store
+        judge = Evaluator(
+            {"forget": [Example(*ask)]}, [_Both()], store=Store(tmp_path), run=run_, max_length=limit, precision="fp32"
+        )
+        judge.measure("after", lm)
+    assert run_.manifest.notes == [f"1 texts of forget (answer) exceed {limit} tokens and were scored up to there"]
+    (norm,) = run(GradNormSweep(lm, [ask], max_length=limit)).values()
+    ids = torch.tensor([row.input_ids[:limit]])
+    labels = torch.where(torch.arange(limit) < row.answer_start, -100, ids)
+    parts = torch.autograd.grad(lm.model(input_ids=ids, labels=labels).loss, list(lm.model.parameters()))
+    assert norm == pytest.approx(float(torch.cat([g.reshape(-1) for g in parts]).norm()), rel=1e-4)
+    with pytest.raises(DataError, match="leave no room"):
+        GradNormSweep(lm, [ask], max_length=row.answer_start)
+
+
+def test_an_adapter_is_merged_and_an_offset_is_its_small_network():
+    lm = tiny_lm()
+    adapted = attach(lm, Adapter(rank=4))
+    assert run(GradNormSweep(adapted, ASKS)) == pytest.approx(run(GradNormSweep(lm, ASKS)), rel=1e-5)
+    offset = with_offset(lm, 1.5, Adapter(), tiny_lm("gpt2", seed=7, n_layer=1))
+    found = run(GradNormSweep(offset, ASKS[:1]))[ASKS[0]]
+    row = lm.template.encode(*ASKS[0])
+    logits = offset.model(input_ids=torch.tensor([row.input_ids])).logits[0, row.answer_start - 1 : -1]
+    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(row.answer_ids))
+    parts = torch.autograd.grad(loss, [p for p in offset.model.parameters() if p.requires_grad], allow_unused=True)
+    assert found > 0
+    assert run(LensSweep(offset, ASKS[:1]))[ASKS[0]].logp.size == 0
+    assert found >= float(torch.cat([g.reshape(-1) for g in parts if g is not None]).norm()) - 1e-4
