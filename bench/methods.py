@@ -28,11 +28,12 @@ COLUMNS = {
 }
 HEAD = """# Methods, measured
 
-What each method does from its shipped preset: SmolLM2-135M-Instruct is taught the six people of `people-small` (*before*) and has to
-forget two of them; *retrained* never saw those two. A forgetting score is best where it is like the retrained model's: lower is
-over-forgetting. `share` is model utility as a share of before; below 0.9 it is in **bold**. Intervals are 95 %, over examples (two
-entities are too few to speak of others). n = {forget} forget rows, {utility} utility rows, one seed: differences smaller than the
-intervals mean nothing, and a preset is tuned to this small benchmark, not to yours.
+What each method does from its shipped preset: SmolLM2-135M-Instruct is taught the six people of `people-small`
+(*before*) and has to forget two of them; *retrained* never saw those two. A forgetting score is best where it is like
+the retrained model's: lower is over-forgetting. `share` is model utility as a share of before; below 0.9 it is in
+**bold**. Intervals are 95 %, over examples (two entities are too few to speak of others). n = {forget} forget rows,
+{utility} utility rows, one seed: differences smaller than the intervals mean nothing, and a preset is tuned to this
+small benchmark, not to yours.
 
     make methods                              # every preset, in turn; this page
     unsay run {benchmark}/npo                 # one of them
