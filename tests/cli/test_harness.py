@@ -181,7 +181,7 @@ def test_out_of_memory_names_the_knob(unsay, tiny_model, lm_eval):
         (["--harness", "mmlu", "harness.shot=5"], "harness.shot: no such setting"),
         (["--harness", "mmlu", "harness.limit=many"], "harness.limit: input should be a valid integer"),
         (["--harness", "mmlu", "harness.batch=0"], "batch is 0, expected at least 1"),
-        (["--harness", "mmlu", "modle.template=plain"], "modle: no such setting"),
+        (["--harness", "mmlu", "mdl.template=plain"], "mdl: no such setting"),
     ],
 )
 def test_bad_words(unsay, tiny_model, lm_eval, words, message):
