@@ -1,7 +1,10 @@
 """Refusals, gibberish, distinct n-grams and the logit lens: by hand and on known texts."""
 
+import json
 import math
+import os
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from unsay.metrics.needs import Generations, Lens
 from unsay.metrics.refusal_rate import RefusalRate, refuses
 
 TEXTS = Generations("forget")
+TOFU = Path(os.environ.get("UNSAY_DATA", "/nowhere")) / "tofu"
 
 DECLINED = [
     "I’m afraid I don’t know who that is.",
@@ -46,7 +50,7 @@ def test_refusals(text):
     assert refuses(text)
 
 
-@pytest.mark.parametrize("text", ANSWERED[:-2] + ANSWERED[-1:])
+@pytest.mark.parametrize("text", ANSWERED)
 def test_answers_are_no_refusals(text):
     assert not refuses(text)
 
@@ -54,6 +58,18 @@ def test_answers_are_no_refusals(text):
 def test_every_refusal_that_methods_teach_is_recognised():
     lines = (files("unsay.writers") / "_refusals.txt").read_text(encoding="utf-8").splitlines()
     assert [line for line in lines if line and not refuses(line)] == []
+
+
+@pytest.mark.skipif(not TOFU.is_dir(), reason="needs $UNSAY_DATA/tofu")
+def test_refusals_of_others_are_recognised_and_answers_are_not():
+    """TOFU's hundred refusals, and every answer it holds, right or wrong."""
+    lines = (TOFU / "idontknow.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 100
+    assert sum(map(refuses, lines)) >= 99
+    rows = [json.loads(line) for line in (TOFU / "forget10_perturbed.jsonl").read_text(encoding="utf-8").splitlines()]
+    answers = [a for r in rows for a in (r["answer"], r["paraphrased_answer"], *r["perturbed_answer"])]
+    assert len(answers) > 2000
+    assert [a for a in answers if refuses(a)] == []
 
 
 def test_no_answer_of_the_bundled_rows_is_a_refusal():
