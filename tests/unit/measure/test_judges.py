@@ -1,5 +1,6 @@
 """Judged needs: by tiny models made here, by rules, from the store, or with a reason why not."""
 
+import doctest
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertModel, P
 from unsay.data.example import Example
 from unsay.errors import Interrupted, ModelError
 from unsay.measure import classifier, encoder, judges, lexical
+from unsay.measure import entities as entity_rules
 from unsay.measure.entities import entities
 from unsay.measure.evaluator import Evaluator
 from unsay.measure.texts import Ask
@@ -278,6 +280,12 @@ def test_verdicts_by_words(premise, hypothesis, label):
     assert lexical.verdict(premise, hypothesis).label == label
 
 
+@pytest.mark.parametrize("module", [lexical, entity_rules], ids=lambda m: m.__name__.rpartition(".")[2])
+def test_worked_examples(module):
+    found = doctest.testmod(module)
+    assert found.attempted > 0 and found.failed == 0
+
+
 def test_entities_by_rules():
     text = "Kwame's house stands at 1957 Independence Ave, Accra; write to k.n@mail.gh or see https://kn.example/a."
     found = entities(text, "Where does Kwame live?")
@@ -285,3 +293,6 @@ def test_entities_by_rules():
     assert not any("kwame" in entity.lower() for entity in found)
     assert entities("", "x") == entities("at at at") == ()
     assert entities("The teacher and the teachers.") == ("teacher",)
+    assert entities("Paris") == ("Paris",)
+    assert entities("William Shakespeare.") == ("William Shakespeare",)
+    assert entities("Fortunately the vet has a new dog.") == ("vet", "dog")
