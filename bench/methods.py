@@ -12,7 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from unsay import registry
 from unsay.config import presets
+from unsay.config.decode import encode, flatten
+from unsay.config.yaml12 import load_file
 
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "methods"
@@ -88,7 +91,7 @@ def page() -> str:
             text,
             table,
             "\n## Settings\n",
-            "What a preset sets, beside what it has in common with `demo`:\n",
+            "What each run changed of its method's defaults, and how it trained:\n",
             *settings,
             "",
         ]
@@ -130,11 +133,11 @@ def _commit(git: dict) -> str:
 
 
 def _settings(name: str) -> str:
-    document = presets.read(f"{BENCHMARK}/{name}")
-    method = {k: v for k, v in document["method"].items() if k != "name"}
-    model = document["model"].get("adapter") if isinstance(document["model"], dict) else None
-    parts = [f"method.{k}={v}" for k, v in method.items()] + [f"train.{k}={v}" for k, v in document["train"].items()]
-    return ", ".join([*parts, *([f"model.adapter={model}"] if model else [])])
+    """What the run's plan changes of the method's defaults, and how it trained."""
+    plan = load_file(RUNS / name / "plan.yaml")
+    usual = flatten(encode(registry.load("methods", name)()))
+    method = [f"method.{k}={v}" for k, v in flatten(plan["method"]).items() if usual.get(k) != v]
+    return ", ".join([*method, *(f"train.{key}={plan['train'][key]:g}" for key in ("lr", "epochs", "batch"))])
 
 
 if __name__ == "__main__":
