@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from unsay.data.example import Example
 from unsay.metrics.have import AnswerStats, Measurements
+
+# A busy machine is no fault of what is tested.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def _answer(logp, rank=None, mean=None, std=None, text="text"):
