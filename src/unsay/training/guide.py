@@ -126,9 +126,9 @@ class Guide(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Log; look; save when it is due or a signal came."""
         step, every = state.global_step, self._run.train.checkpoint_every
-        self._log(step)
         schedule = self._job.schedule
         terms = {name: float(value) for name, value in self._sums.items()}
+        self._log(step, terms)
         update = self._job.plugs.combine.update
         self._state["combine"] = update(terms, step / schedule.steps_per_epoch, self._state["combine"])
         self._sums = {}
@@ -149,9 +149,8 @@ class Guide(TrainerCallback):
         if not last:
             self._run.check_stop()
 
-    def _log(self, step: int) -> None:
-        terms = {name: float(value) for name, value in self._sums.items()}
-        extra = {} if set(terms) == {"loss"} else terms
+    def _log(self, step: int, terms: Mapping[str, float]) -> None:
+        extra = {} if set(terms) == {"loss"} else dict(terms)
         if self._factors != (1.0, 1.0):
             extra |= {"forget_factor": self._factors[0], "retain_factor": self._factors[1]}
         if not math.isnan(self._angle):
