@@ -263,3 +263,18 @@ def test_plugs_on_an_adapter():
     after = go(NPO(combine=Blur(), stop=EarlyOut(), tokens=Entities()), lm, epochs=4, lr=1e-2)
     assert gap(after, lm) > 1e-4
     assert all("lora_" in n for n, p in after.model.named_parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_each_epoch_shows_the_weights_and_changes_nothing(precision):
+    seen = {}
+    base = Run.temporary(dataclasses.replace(BASE, precision=precision))
+    run = base.sub("watched", each_epoch=lambda epoch, now: seen.setdefault(epoch, now()))
+    lm = knowing_lm()
+    watched, plain = go(NPO(), lm, run=run), go(NPO(), lm, precision=precision)
+    assert list(seen) == [1, 2, 3]
+    assert gap(watched, plain) == 0
+    assert gap(seen[3], watched) == 0
+    assert gap(seen[1], lm) > 0
+    assert gap(seen[1], seen[2]) > 0
+    assert seen[1].attention == lm.attention

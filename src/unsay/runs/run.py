@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,9 @@ from .signals import StopSignals
 from .stage import PeakMemory, Stage
 
 _logger = logging.getLogger("unsay")
+
+EachEpoch = Callable[[int, Callable[[], Any]], None]
+"""Number of the epoch that has ended, from 1, and what returns the present weights as an LM of their own."""
 
 
 @dataclass
@@ -70,13 +73,24 @@ class Run:
         plan: The plan as given.
         seed: Seed that components derive theirs from (`unsay.naming.derive_seed`).
         train: How gradient steps are taken.
+        each_epoch: What a training of this run calls after each epoch; None calls nothing.
     """
 
-    def __init__(self, dir: Path, plan: Plan, seed: int, train: Train, shared: _Shared, prefix: str = ""):
+    def __init__(
+        self,
+        dir: Path,
+        plan: Plan,
+        seed: int,
+        train: Train,
+        shared: _Shared,
+        prefix: str = "",
+        each_epoch: EachEpoch | None = None,
+    ):
         self.dir = dir
         self.plan = plan
         self.seed = seed
         self.train = train
+        self.each_epoch = each_epoch
         self._shared = shared
         self._prefix = prefix
 
@@ -157,7 +171,14 @@ class Run:
         weakref.finalize(shared, shutil.rmtree, root, ignore_errors=True)
         return cls(root, plan, seed, plan.train, shared)
 
-    def sub(self, name: str, *, train: Train | None = None, seed: int | None = None) -> Run:
+    def sub(
+        self,
+        name: str,
+        *,
+        train: Train | None = None,
+        seed: int | None = None,
+        each_epoch: EachEpoch | None = None,
+    ) -> Run:
         """A run inside this one: its own folder ``<dir>/<name>`` and stage names; lock, signals, progress and events
         shared.
 
@@ -165,13 +186,15 @@ class Run:
             name: Path components of ``A-Za-z0-9._-``, such as ``relearn/after``.
             train: Other training settings; None keeps this run's.
             seed: Another seed; None keeps this run's.
+            each_epoch: Called by a training of this sub-run (not by runs inside it) after each epoch, before the
+                checkpoint that a resumed training would go on from. It must not change the weights.
         """
         path = self.path(name)
         path.mkdir(exist_ok=True)
         train = train if train is not None else self.train
         seed = self.seed if seed is None else seed
         plan = replace(self.plan, train=train, seed=seed)
-        return Run(path, plan, seed, train, self._shared, f"{self._prefix}{name}/")
+        return Run(path, plan, seed, train, self._shared, f"{self._prefix}{name}/", each_epoch)
 
     @property
     def manifest(self) -> Manifest:

@@ -189,6 +189,17 @@ def train(
         )
         ref = _reference(mode, lm, subject, weights, layers, rows, loss, run, fingerprint, shallow)
         watched = {**{r: encode_rows(m, lm.template, limit) for r, m in plugs.watched.items()}, **_own(rows)}
+
+        def now() -> LM:
+            """The weights as they stand, in a model of their own."""
+            found = lm.fork()
+            with torch.no_grad():
+                for name, parameter in found.model.named_parameters():
+                    if name in weights.trained:
+                        parameter.copy_(weights.trained[name])
+            return found
+
+        observe = run.each_epoch
         job = Job(
             schedule,
             loss,
@@ -200,6 +211,7 @@ def train(
             shallow=shallow,
             ref=ref,
             label=label,
+            each_epoch=None if observe is None else lambda epoch: observe(epoch, now),
         )
         optimise(subject.model, weights, job, run)
     finally:

@@ -134,6 +134,8 @@ class Guide(TrainerCallback):
         self._sums = {}
         self._advance(1)
         last = step >= schedule.steps
+        if self._job.each_epoch is not None and (last or step % schedule.steps_per_epoch == 0):
+            self._job.each_epoch(math.ceil(step / schedule.steps_per_epoch))
         if not last and self._look(step):
             control.should_training_stop = last = True
         if not last and ((every > 0 and step % every == 0) or self._run.stopping):

@@ -54,6 +54,8 @@ class Job:
     ref: Ref | None = None
     label: str = "train"
     """Shown by the progress bar."""
+    each_epoch: Callable[[int], None] | None = None
+    """Called after each epoch, with its number from 1; it must not change the weights."""
 
 
 def optimise(model: PreTrainedModel, weights: Weights, job: Job, run: Run) -> None:
