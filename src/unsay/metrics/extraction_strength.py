@@ -3,7 +3,7 @@
 ES = (length of the longest suffix of the answer whose every token is the teacher-forced argmax) / |y|; 0 when the last
 token is wrong. One forward suffices: inside an all-correct suffix, greedy decoding and teacher forcing agree.
 
-Paper: Carlini et al. 2021 (arXiv:2012.07805); Wang et al. 2025 (arXiv:2410.09173), section 4.
+Paper: Carlini et al. 2021 (arXiv:2012.07805); Wang et al. 2025 (arXiv:2406.09179).
 Differs: `compat="open-unlearning"` returns its 1/|y| instead of 0 when the last token is wrong.
 
 Ranks 0, 2, 0, 0, 0: the last three of five are right:
