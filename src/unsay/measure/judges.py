@@ -45,6 +45,10 @@ _VERDICTS = ("entailment", "neutral", "contradiction")
 _HASHED = (".safetensors", ".json", ".model", ".txt", ".jinja")
 
 
+Entities = tuple[tuple[str, ...], tuple[str, ...]]
+"""Of the right answer and of the generation."""
+
+
 @dataclass(frozen=True)
 class Judgement:
     """The answer to a judged need, or the reason why there is none."""
@@ -90,7 +94,15 @@ class Judges:
         self._max_length = max_length
         self._found: dict[tuple[str, str], _Judge | str] = {}
 
-    def answer(self, tag: str, need: Judged, rows: Sequence[Example], texts: Texts, precision: Precision) -> Judgement:
+    def answer(
+        self,
+        tag: str,
+        need: Judged,
+        rows: Sequence[Example],
+        texts: Texts,
+        precision: Precision,
+        named: Mapping[str, Entities] | None = None,
+    ) -> Judgement:
         """What the judge says about each generation.
 
         Args:
@@ -99,6 +111,7 @@ class Judges:
             rows: The split.
             texts: Answers to ``need.generations``.
             precision: Of the reading model's weights.
+            named: Entities that are known already, by example id; they are compared, not looked for.
 
         Raises:
             Interrupted: a signal asked the run to stop; what was judged is kept.
@@ -120,7 +133,7 @@ class Judges:
                 elif isinstance(need, TextSimilarity):
                     answers = self._compare(tag, judge, rows, texts)
                 else:
-                    answers = self._match(tag, need, judge, rows, texts)
+                    answers = self._match(tag, need, judge, rows, texts, named or {})
             except (
                 ModelError,
                 DataError,
@@ -128,7 +141,10 @@ class Judges:
             ) as error:  # files that do not load
                 self._found[kind, wanted] = _instead(kind, wanted, judge.name, error)
                 continue
-            what = "entities by rules, compared" if isinstance(need, EntitySimilarity) else kind
+            looked = not named or any(row.id not in named for row in rows)
+            what = kind
+            if isinstance(need, EntitySimilarity):
+                what = "entities by rules, compared" if looked else "entities compared"
             return Judgement(answers, _remark(what, judge))
 
     def _infer(
@@ -193,10 +209,19 @@ class Judges:
         return {row.id: tuple(cosine(said, row.answer) for said in texts[row.id]) for row in rows}
 
     def _match(
-        self, tag: str, need: EntitySimilarity, judge: _Judge, rows: Sequence[Example], texts: Texts
+        self,
+        tag: str,
+        need: EntitySimilarity,
+        judge: _Judge,
+        rows: Sequence[Example],
+        texts: Texts,
+        named: Mapping[str, Entities],
     ) -> Mapping[str, tuple[EntityTable, ...]]:
-        found: dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
+        found: dict[str, list[Entities]] = {}
         for row in rows:
+            if row.id in named:
+                found[row.id] = [named[row.id]]
+                continue
             for prompt, said in zip(prompts_of(row, need.prompt), texts[row.id], strict=True):
                 asked = prompt if isinstance(prompt, str) else row.with_prompt(prompt).question
                 pair = entities.entities(row.answer, asked), entities.entities(said, asked)

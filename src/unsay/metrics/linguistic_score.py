@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -32,9 +32,10 @@ from typing import Any, Literal
 import numpy as np
 
 from .. import stats
+from ..data.example import Example
 from ..errors import PlanError
 from ._shared import Floats, entities, finite, join, left_out, obstacle
-from .have import Measurements
+from .have import Measurements, Tokens
 from .needs import Generations, JudgeStats
 from .score import Score, unscored
 
@@ -42,6 +43,8 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _NO_WORDS = 1000.0
 _HIGHEST = 1e6
 _AVERAGES = ("means", "medians", "rows")
+Row = tuple[float, float, float, float]
+"""PPL, BI, HS, RTTR of one row."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +80,20 @@ class LinguisticScore:
         if reason := obstacle(have, *self.needs):
             return unscored(reason)
         rows = have.rows(self.split)
-        texts, read = have.texts(self.needs[0]), have.tokens(self.needs[1])
-        values: dict[str, tuple[float, float, float, float]] = {}
-        for row in rows:
-            # The last token is the end of the turn, which the model under test did not write.
-            losses = [-np.asarray(a.logp, np.float64)[:-1] for a in read.get(row.id, ())]
-            losses = [of for of in losses if len(of)]
-            words = [tokens(text) for text in texts.get(row.id, ())]
-            if losses and words:
-                perplexity = float(np.mean([_exp(float(of.mean())) for of in losses]))
-                richness = [float(np.mean([of(w) for w in words])) for of in (brunet, honore, root_ttr)]
-                values[row.id] = (perplexity, *richness)  # type: ignore[assignment]
+        texts, read = have.texts(self.needs[0]), perplexities(have.tokens(self.needs[1]))
+        values = {
+            row.id: (read[row.id], *richness(texts[row.id])) for row in rows if row.id in read and texts.get(row.id)
+        }
+        return self.of(values, rows, have.remark(self.needs[1]))
+
+    def of(self, values: Mapping[str, Row], rows: Sequence[Example], note: str = "") -> Score:
+        """The score of rows whose four numbers are known.
+
+        Args:
+            values: PPL, BI, HS and RTTR by example id; rows without a generated word are absent.
+            rows: The split.
+            note: Who read the texts.
+        """
         if not values:
             return unscored("no row of the split has a generation with a word")
         ids = list(values)
@@ -104,8 +110,26 @@ class LinguisticScore:
         extra = dict(zip(("perplexity", "brunet", "honore", "root_ttr"), _means(table), strict=True))
         extra |= {f"by_{name}": _aggregate(table, name) for name in _AVERAGES}
         extra["arithmetic"] = float(np.mean(_parts(*_means(table)[:3])))
-        note = join(have.remark(self.needs[1]), left_out(each, rows, "generation with a word"), found.note)
+        note = join(note, left_out(each, rows, "generation with a word"), found.note)
         return Score(found.value, each, found.n, found.ci, note, found.clusters, finite(extra))
+
+
+def perplexities(read: Tokens) -> dict[str, float]:
+    """PPL by example id, the mean over a row's generations; rows of which the reader read no word are absent."""
+    found = {}
+    for name, answers in read.items():
+        # The last token is the end of the turn, which the model under test did not write.
+        losses = [-np.asarray(a.logp, np.float64)[:-1] for a in answers]
+        if losses := [of for of in losses if len(of)]:
+            found[name] = float(np.mean([_exp(float(of.mean())) for of in losses]))
+    return found
+
+
+def richness(texts: Sequence[str]) -> tuple[float, float, float]:
+    """BI, HS and RTTR, each the mean over the texts, of which there is at least one."""
+    words = [tokens(text) for text in texts]
+    bi, hs, rttr = (float(np.mean([of(w) for w in words])) for of in (brunet, honore, root_ttr))
+    return bi, hs, rttr
 
 
 def tokens(text: str) -> list[str]:

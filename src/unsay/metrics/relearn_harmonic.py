@@ -16,10 +16,12 @@ The authors' published forget rows have ROUGE-L recall 0.28666 and KFR 0.85455:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from .. import stats
+from ..data.example import Example
 from ..errors import PlanError
 from ._coverage import Matching, Rule
 from ._shared import broken, entities, join, left_out, obstacle
@@ -67,9 +69,19 @@ class RelearnHarmonic:
         if reason := obstacle(have, *self.needs):
             return unscored(reason)
         wording, knowledge = (part.score(have) for part in self._parts())
+        return self.of(wording, knowledge, have.rows(self.split), have.remark(*self.needs))
+
+    def of(self, wording: Score, knowledge: Score, rows: Sequence[Example], note: str = "") -> Score:
+        """The score of two parts that are known.
+
+        Args:
+            wording: Of `rouge`.
+            knowledge: Of `kfr` or `krr`.
+            rows: The split.
+            note: By whom the generations were judged.
+        """
         if not wording.scored or not knowledge.scored:
             return unscored(join(wording.note, knowledge.note))
-        rows = have.rows(self.split)
         both = [row.id for row in rows if row.id in wording.per_example and row.id in knowledge.per_example]
         if not both:
             return unscored("no row of the split has a generation that was judged")
@@ -80,7 +92,7 @@ class RelearnHarmonic:
         found = stats.harmonic_mean({self.split: [words, known]}, entities(rows))
         said, kept = (sum(of.values()) / len(of) for of in (words, known))
         extra = {"wording": said, "knowledge": kept, "arithmetic": (said + kept) / 2}
-        note = join(have.remark(*self.needs), left_out(words, rows, "judged generation"), found.note)
+        note = join(note, left_out(words, rows, "judged generation"), found.note)
         return Score(found.value, {}, found.n, found.ci, note, found.clusters, extra)
 
     def _parts(self) -> tuple[Rouge, KFR | KRR]:
