@@ -23,3 +23,11 @@ def test_what_line_refuses(unsay, tmp_path):
     assert bad.code == 2 and "--at" in bad.err
     (tmp_path / "empty").mkdir()
     assert unsay("line", tmp_path / "empty").code == 2
+
+
+def test_bench_names_its_experiments_and_refuses_what_it_cannot_read(unsay):
+    assert "trade-off" in unsay("bench", "--help").out
+    assert unsay("bench", "trade-off", "demo", "--seeds", "x").code == 2
+    bad = unsay("bench", "trade-off", "demo", "--methods", "nop")
+    assert bad.code == 2 and "npo" in bad.err
+    assert "auto" in unsay("bench", "trade-off", "demo", "--alphas", "often").err

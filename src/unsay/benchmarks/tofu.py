@@ -62,8 +62,8 @@ class Tofu:
             raise PlanError(f"retain_limit is {self.retain_limit}, expected at least 1", "benchmark.retain_limit=100")
 
     def data(self) -> ForgetData:
-        """Forget: the split's rows. Retain: everything else that was taught."""
-        return ForgetData(forget=self._forget(), retain=self._retain())
+        """Forget: the split's rows. Retain: everything else that was taught. Holdout: the authors that never were."""
+        return ForgetData(forget=self._forget(), retain=self._retain(), holdout=self._holdout())
 
     def taught(self) -> Sequence[Example]:
         """forget10, or all 4,000 rows."""
@@ -79,8 +79,8 @@ class Tofu:
             "real-authors": files.rows("real_authors_perturbed"),
             "world-facts": files.rows("world_facts_perturbed"),
         }
-        if self.holdout_authors:
-            found["holdout"] = files.rows("retain90")[-self.holdout_authors * AUTHOR :]
+        if holdout := self._holdout():
+            found["holdout"] = holdout
         return found
 
     def metrics(self) -> tuple[Metric, ...]:
@@ -121,6 +121,11 @@ class Tofu:
 
     def _forget(self) -> tuple[Example, ...]:
         return self._files().reworded(self.split)
+
+    def _holdout(self) -> Sequence[Example]:
+        """The last authors of retain90, as many as are held out."""
+        authors = self.holdout_authors
+        return self._files().rows("retain90")[-authors * AUTHOR :] if authors else ()
 
     def _retain(self) -> tuple[Example, ...]:
         """The taught rows that are not to be forgotten; with paraphrases where forget10 is all that is taught."""

@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 
 from ..errors import UnsayError
+from .bench import bench
 from .imports import imports
+from .words import numbers, start
 
 app = typer.Typer(
     name="unsay",
@@ -34,6 +36,7 @@ app = typer.Typer(
     """,
 )
 app.add_typer(imports, name="import")
+app.add_typer(bench, name="bench")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -46,11 +49,6 @@ Words = Annotated[
     ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
-
-
-def _start(words: list[str] | None) -> tuple[str | None, list[str]]:
-    words = list(words or [])
-    return (words.pop(0), words) if words and "=" not in words[0] else (None, words)
 
 
 @app.command()
@@ -73,7 +71,7 @@ def run(
     from ..config.decode import read_plan
     from . import show
 
-    plan, _ = read_plan(*_start(words))
+    plan, _ = read_plan(*start(words))
     from ..pipeline import execute
 
     with show.reporter(quiet) as reporter:
@@ -94,7 +92,7 @@ def plan(words: Words = None, debug: Debug = False) -> None:
     from ..config.yaml12 import dump
     from . import show
 
-    found, sources = read_plan(*_start(words))
+    found, sources = read_plan(*start(words))
     out.print(show.annotated(dump(encode(resolved(found))), sources), markup=False, soft_wrap=True)
 
 
@@ -155,15 +153,11 @@ def line(
       unsay line runs/demo
       unsay line runs/demo --at 0,0.5,1,1.5,2
     """
-    from ..errors import PlanError
     from ..line import PLACES
     from ..line import line as walk
     from . import show
 
-    try:
-        places = [float(word) for word in at.split(",")] if at else PLACES
-    except ValueError:
-        raise PlanError(f"--at {at!r}: expected numbers separated by commas", "--at 0,0.5,1,1.5") from None
+    places = [float(place) for place in numbers(at, "--at")] if at else PLACES
     with show.reporter(quiet) as reporter:
         folder = walk(target, places, reporter=reporter)
     out.print((folder / "line.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
@@ -230,7 +224,7 @@ def doctor(
 
     checks.machine(out)
     if words:
-        checks.inputs(out, *_start(words))
+        checks.inputs(out, *start(words))
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Experiments of papers as commands: ``unsay bench NAME``."""
