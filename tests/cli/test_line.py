@@ -31,3 +31,14 @@ def test_bench_names_its_experiments_and_refuses_what_it_cannot_read(unsay):
     bad = unsay("bench", "trade-off", "demo", "--methods", "nop")
     assert bad.code == 2 and "npo" in bad.err
     assert "auto" in unsay("bench", "trade-off", "demo", "--alphas", "often").err
+
+
+def test_extrapolate_folders(unsay, rows, tiny_model):
+    forget, retain = rows
+    words = [f"model={tiny_model}", f"forget={forget}", f"retain={retain}", "method=grad-diff", "train.max_steps=1"]
+    assert unsay("run", *words, "out=runs/mine", "--quiet").code == 0
+    done = unsay("extrapolate", tiny_model, "runs/mine/model", "further", "--alpha", "1")
+    assert done.code == 0 and "parameters" in done.out and Path("further/model.safetensors").is_file()
+    assert unsay("extrapolate", tiny_model, "runs/mine/model", "further").code != 0
+    assert unsay("extrapolate", "runs", "runs/mine/model", "other").code == 2
+    assert not Path("other").exists()

@@ -165,6 +165,33 @@ def line(
 
 
 @app.command()
+def extrapolate(
+    before: Annotated[Path, typer.Argument(help="Folder of the model before unlearning.")],
+    after: Annotated[Path, typer.Argument(help="Folder of the model after it.")],
+    to: Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the result.")],
+    alpha: Annotated[
+        float, typer.Option("--alpha", help="How much further than after: 0 is after, −1 before, −0.5 half way back.")
+    ] = 0.5,
+    debug: Debug = False,
+) -> None:
+    """Write before + (1 + α)·(after − before) (UIPE), from folder to folder, with one tensor in memory at a time.
+
+    [bold]Examples[/bold]
+
+      unsay extrapolate models/taught runs/mine/model models/further --alpha 0.5
+      unsay evaluate models/further --benchmark tofu
+    """
+    from ..models.stream import write_between
+
+    done = write_between(before, after, 1 + alpha, to)
+    out.print(f"{done.tensors} tensors, {done.parameters:,} parameters → {done.folder}", markup=False, soft_wrap=True)
+    if done.swallowed:
+        share = done.swallowed / done.parameters
+        note = f"{share:.1%} of the parameters moved less than the file's dtype can hold and stayed as in after"
+        err.print(f"note: {note}", markup=False, soft_wrap=True)
+
+
+@app.command()
 def report(
     target: Annotated[Path, typer.Argument(help="A run folder.")],
     redact: Annotated[
