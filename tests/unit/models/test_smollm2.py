@@ -73,7 +73,7 @@ def test_killed_and_in_company(tmp_path):
 
     models = tmp_path / "models"
     first = start()
-    while not list(models.glob(".tmp-wheel-*/*")):
+    while not list(models.glob(".tmp-*/.wheel-*/*")):
         assert first.poll() is None
         time.sleep(0.01)
     os.killpg(first.pid, signal.SIGKILL)
