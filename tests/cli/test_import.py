@@ -1,4 +1,4 @@
-"""``unsay import tofu-log`` as typed."""
+"""``unsay import`` as typed."""
 
 import gzip
 import json
@@ -80,3 +80,22 @@ def test_nothing_is_replaced_unless_told(unsay, log, tmp_path):
     other = unsay("import", "tofu-log", log, "--out", "mine", "--overwrite")
     assert other.code == 2 and "left alone" in other.err
     assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+
+
+def test_relearn_rows(unsay, tmp_path):
+    rows = [
+        {"query": "q", "pred": "In Oslo.", "gold": "In Rome.", "nli": "contradiction", "ppl": 4.0, "ecs_pairs": 1.0}
+        | {"entities_gold": ["Rome"], "entities_pred": ["Oslo"], "rougeL_recall": 0.5, "bi": 5.0, "hs": 9.0, "rttr": 2}
+    ] * 3
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    done = unsay("import", "relearn", file, "--split", "forget")
+    assert done.code == 0, done.err
+    assert "kfr" in done.out and "linguistic score" in done.out
+    found = json.loads((tmp_path / "work/runs/import-rows/scores.json").read_text())
+    assert {row["metric"]: row["value"] for row in found}["kfr-paper-pairs@forget"] == 1.0
+    file.write_text('{"query": "q"}\n{')
+    bad = unsay("import", "relearn", file, "--split", "forget", "--out", "other")
+    assert bad.code == 2 and "rows.jsonl:1" in bad.err and "rows.jsonl:2" in bad.err
+    assert not (tmp_path / "work/other").exists()
+    assert "--split forget" in unsay("import", "relearn", "--help").out

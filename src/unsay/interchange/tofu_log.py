@@ -12,7 +12,6 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ import numpy as np
 from .. import stats
 from ..benchmarks import _suite
 from ..benchmarks.tofu import Tofu
-from ..data.example import Example, rows_fingerprint
-from ..errors import DataError, RunError
+from ..data.example import Example
+from ..errors import DataError
 from ..metrics._shared import entities, join, mean_score
 from ..metrics.forget_quality import ForgetQuality
 from ..metrics.have import AnswerStats, Measurements, Tokens
@@ -32,10 +31,9 @@ from ..metrics.probability import Probability
 from ..metrics.rouge import Rouge
 from ..metrics.score import Metric, Score, metric_id, unscored
 from ..metrics.truth_ratio import TruthRatio
-from ..report.report import write_report
-from ..runs import atomic, manifest
-from ..runs.manifest import DataRecord, Manifest, ModelRecord
-from ..scoring import metric_row, score_row
+from ..runs.manifest import ModelRecord
+from ..scoring import metric_row
+from ._folder import Imported, choose, write
 
 SECTIONS = {
     "forget": "eval_log_forget.json",
@@ -171,16 +169,22 @@ def import_tofu_log(
     logs = {tag: read_log(path) for tag, path in given.items() if path is not None}
     _same_rows(logs)
     name = Path(file).name.removesuffix(".gz").removesuffix(".json")
-    folder = Path(out).expanduser() if out is not None else Path("runs") / f"import-{name}"
-    _claim(folder, overwrite)
-    found = {tag: scores(log, logs.get("retrained")) for tag, log in logs.items()}
-    atomic.write_json(folder / "benchmark.json", _about())
-    rows = [score_row(tag, name, score) for tag, by in found.items() for name, score in by.items()]
-    atomic.write_json(folder / "scores.json", rows)
-    atomic.write_jsonl(folder / "samples.jsonl", _samples(logs, found))
-    _manifest(name, logs, command).save(folder)
-    write_report(folder)
-    return folder
+    folder = choose(out, name, overwrite)
+    files = ", ".join(f"{tag} {log.path}" for tag, log in logs.items())
+    found = Imported(
+        name,
+        _about(),
+        {tag: scores(log, logs.get("retrained")) for tag, log in logs.items()},
+        {tag: ModelRecord(str(log.path), f"log sha256:{log.sha256}") for tag, log in logs.items()},
+        {split: logs["after"].rows(split) for split in SECTIONS if split in logs["after"].splits},
+        SECTIONS,
+        {tag: _answers_of(log) for tag, log in logs.items()},
+        [
+            f"imported from TOFU's logs, nothing was measured here: {files}",
+            "intervals of forget and retain take every 20 questions in order for one author, as TOFU's files have them",
+        ],
+    )
+    return write(folder, found, command)
 
 
 def _section(given: Any, where: str, problems: list[str]) -> dict[str, dict[int, Any]]:
@@ -299,65 +303,16 @@ def _same_rows(logs: Mapping[str, Log]) -> None:
         raise DataError(problems, "give logs of the same evaluation: the retrained model of forget10 is retain90")
 
 
-def _claim(folder: Path, overwrite: bool) -> None:
-    """Make sure that writing into `folder` harms nothing.
-
-    Raises:
-        RunError: it holds something.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not folder.is_dir():
-        raise RunError(f"{folder} is a file, expected a folder", "give another folder with --out")
-    if not (folder / "manifest.json").is_file() or (folder / "plan.yaml").exists():
-        raise RunError(f"{folder} holds something that is no import; it is left alone", "give another one with --out")
-    if not overwrite:
-        raise RunError(f"{folder} exists already", "give another folder with --out, or --overwrite to replace it")
-
-
 def _about() -> dict[str, Any]:
     wanted = _suite.directions(_METRICS, forget="match")
     metrics = [metric_row(metric, wanted.get(metric_id(metric))) for metric in _METRICS]
     return {"name": "tofu", "cite": Tofu.cite, "headline": list(_HEADLINE), "metrics": metrics}
 
 
-def _samples(logs: Mapping[str, Log], found: Mapping[str, Mapping[str, Score]]) -> list[dict[str, Any]]:
-    rows = []
-    for split in SECTIONS:
-        homes = [metric_id(m) for m in _METRICS if getattr(m, "split", "") == split]
-        for row in logs["after"].rows(split):
-            at = int(row.id.rpartition("-")[2])
-            texts = {tag: log.splits.get(split, {}).get(_TEXTS, {}).get(at) for tag, log in logs.items()}
-            values = {
-                name: {tag: by[name].per_example[row.id] for tag, by in found.items() if row.id in by[name].per_example}
-                for name in homes
-            }
-            rows.append(
-                {
-                    "id": row.id,
-                    "split": split,
-                    "entity": row.entity,
-                    "prompt": row.question,
-                    "target": row.answer,
-                    "answers": {tag: text[1] for tag, text in texts.items() if text},
-                    "scores": {name: by for name, by in values.items() if by},
-                }
-            )
-    return rows
-
-
-def _manifest(name: str, logs: Mapping[str, Log], command: Sequence[str]) -> Manifest:
-    after = logs["after"]
-    made = Manifest(f"import {name}", "", list(command), datetime.now(UTC).isoformat(timespec="seconds"), 0)
-    made.packages, made.machine, made.git, made.status = manifest.packages(), manifest.machine(), manifest.git(), "done"
-    made.models = {tag: ModelRecord(str(log.path), f"log sha256:{log.sha256}") for tag, log in logs.items()}
-    made.data = {
-        split: DataRecord(len(after.rows(split)), rows_fingerprint(after.rows(split)), SECTIONS[split])
-        for split in after.splits
+def _answers_of(log: Log) -> dict[str, str]:
+    """What the model said, by example id."""
+    return {
+        f"{split}-{i}": said
+        for split, columns in log.splits.items()
+        for i, (_, said, _) in columns.get(_TEXTS, {}).items()
     }
-    files = ", ".join(f"{tag} {log.path}" for tag, log in logs.items())
-    made.notes = [
-        f"imported from TOFU's logs, nothing was measured here: {files}",
-        "intervals of forget and retain take every 20 questions in order for one author, as TOFU's files have them",
-    ]
-    return made
