@@ -109,6 +109,15 @@ class Subjects:
         hidden = {row.id for row in forget}
         return self._teach("retrained", [row for row in self._taught_rows if row.id not in hidden])
 
+    def taught(self, tag: str, rows: Sequence[Example]) -> Subject:
+        """The plan's model taught `rows` by the plan's recipe: for experiments that compare several teachings.
+
+        Args:
+            tag: Its name in the manifest and in the stage ``teach TAG``.
+            rows: Found in the store when the same rows were taught before.
+        """
+        return self._teach(tag, rows)
+
     def _teach(self, tag: str, rows: Sequence[Example]) -> Subject:
         from .methods.fine_tune import FineTune
 
