@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from ..metrics.have import AnswerStats, Texts, Tokens
 from ..metrics.needs import Generations, GradNorms, Lens, Need
 from ..naming import digest
 from ..runs.store import Store
-from . import generations, grad_norms, lens, token_stats
-from .texts import Ask
+from . import generations, grad_norms, lens, sampled, token_stats
+from .texts import Ask, Draw
 
+_Asked = TypeVar("_Asked", Prompt, Draw)
 _ARRAYS = ("logp", "rank", "vocab_mean", "vocab_std")
 
 
@@ -33,6 +34,7 @@ def need_key(need: Need, asked: Mapping[str, Sequence[Any]], model: str, precisi
     how: list[object] = ["token-stats", token_stats.VERSION]
     if isinstance(need, Generations):
         how = ["generations", generations.VERSION, need.max_new_tokens]
+        how += [sampled.VERSION, need.sampling] if need.sampling else []
     elif isinstance(need, GradNorms):
         how = ["gradients", grad_norms.VERSION]
     elif isinstance(need, Lens):
@@ -90,7 +92,7 @@ def get_partial_tokens(store: Store, key: str, asks: Sequence[Ask]) -> dict[Ask,
     return {ask: known[name] for ask in asks if (name := ask_name(ask)) in known}
 
 
-def put_partial_ids(store: Store, key: str, found: Mapping[Prompt, tuple[int, ...]]) -> None:
+def put_partial_ids(store: Store, key: str, found: Mapping[Any, tuple[int, ...]]) -> None:
     """Keep the continuations that an interrupted sweep has finished."""
     columns: dict[str, list[Any]] = {
         "id": [digest(p) for p in found],
@@ -99,8 +101,8 @@ def put_partial_ids(store: Store, key: str, found: Mapping[Prompt, tuple[int, ..
     store.put_table(key, columns)
 
 
-def get_partial_ids(store: Store, key: str, prompts: Sequence[Prompt]) -> dict[Prompt, tuple[int, ...]]:
-    """What an earlier, interrupted sweep over `prompts` has finished."""
+def get_partial_ids(store: Store, key: str, prompts: Sequence[_Asked]) -> dict[_Asked, tuple[int, ...]]:
+    """What an earlier, interrupted sweep over `prompts` (or draws) has finished."""
     table = store.get_table(key)
     if table is None:
         return {}

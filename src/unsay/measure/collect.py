@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..data.example import Prompt
 from ..metrics.have import Answers, AnswerStats
 from ..metrics.needs import Generations, GradNorms, Lens, Need, TokenStats
 from ..models.lm import LM
@@ -16,7 +15,8 @@ from ..naming import digest
 from ..runs.run import Run
 from ..runs.store import Store
 from . import cache, probes
-from .generations import Greedy, first
+from .generations import Decoder, Greedy, first
+from .sampled import Sampled
 from .texts import Ask
 from .token_stats import Sweep
 from .working import Precision
@@ -63,10 +63,10 @@ class Collector:
             Interrupted: a signal asked the run to stop; what was measured is kept.
         """
         scored = {n: texts for n, texts in asked.items() if isinstance(n, TokenStats)}
-        written = {n: texts for n, texts in asked.items() if isinstance(n, Generations)}
+        written = _alike({n: texts for n, texts in asked.items() if isinstance(n, Generations)})
         # Everything is planned before anything runs: bad texts show at once.
         scoring = self._scoring(lm, scored, digest(["partial", *(keys[n] for n in scored)])) if scored else None
-        writing = self._writing(lm, written, digest(["partial", *(keys[n] for n in written)])) if written else None
+        writing = [self._writing(lm, group, digest(["partial", *(keys[n] for n in group)])) for group in written]
         probing = [self._probing(lm, asked, kind, keys) for kind in (GradNorms, Lens)]
         answers: dict[Need, Answers] = {}
         tokens = 0
@@ -79,10 +79,10 @@ class Collector:
                 cache.put_tokens(self._store, keys[need], found, cut)
                 self.note_cut(need, cut)
                 answers[need] = found
-        if writing:
-            tokens += self._run_all(f"ask {tag}", "answers", writing, precision)
-            ids = writing.done
-            for asking, prompts in written.items():
+        for group, work in zip(written, writing, strict=True):
+            tokens += self._run_all(f"ask {tag}", "answers", work, precision)
+            ids = work.done
+            for asking, prompts in group.items():
                 limit = asking.max_new_tokens
                 kept = {row: tuple(first(lm, ids[p], limit) for p in ps) for row, ps in prompts.items()}
                 cache.put_texts(self._store, keys[asking], kept)
@@ -111,15 +111,20 @@ class Collector:
         sweep = Sweep(lm, asks, skip=done, max_length=self._max_length, micro_tokens=self._micro_tokens)
         return _Scoring(sweep, done, lambda: cache.put_partial_tokens(self._store, key, done))
 
-    def _writing(self, lm: LM, needs: Mapping[Generations, Mapping[str, Sequence[Prompt]]], key: str) -> _Writing:
-        limits: dict[Prompt, int] = {}
+    def _writing(self, lm: LM, needs: Mapping[Generations, Mapping[str, Sequence[Any]]], key: str) -> _Writing:
+        limits: dict[Any, int] = {}
         for need, texts in needs.items():
             for prompt in (p for row in texts.values() for p in row):
                 limits[prompt] = max(limits.get(prompt, 0), need.max_new_tokens)
         done = cache.get_partial_ids(self._store, key, list(limits))
         left = {p: limit for p, limit in limits.items() if p not in done}
-        greedy = Greedy(lm, left, max_length=self._max_length)
-        return _Writing(greedy, done, lambda: cache.put_partial_ids(self._store, key, done))
+        sampling = next(iter(needs)).sampling
+        if sampling:
+            limit = max(limits.values())
+            decoder: Decoder[Any] = Sampled(lm, left, sampling, limit, max_length=self._max_length)
+        else:
+            decoder = Greedy(lm, left, max_length=self._max_length)
+        return _Writing(decoder, done, lambda: cache.put_partial_ids(self._store, key, done))
 
     def _probing(
         self, lm: LM, asked: Mapping[Need, Mapping[str, Sequence[Any]]], kind: type[Any], keys: Mapping[Need, str]
@@ -155,6 +160,20 @@ class Collector:
         return tokens
 
 
+def _alike(
+    needs: Mapping[Generations, Mapping[str, Sequence[Any]]],
+) -> list[dict[Generations, Mapping[str, Sequence[Any]]]]:
+    """Needs that one decoder answers: all greedy ones, and sampled ones that are sampled alike.
+
+    A drawn text that is too short to be seen is drawn anew, so the beginning of a longer one need not be it.
+    """
+    groups: dict[object, dict[Generations, Mapping[str, Sequence[Any]]]] = {}
+    for need, texts in needs.items():
+        how = (need.sampling, need.max_new_tokens) if need.sampling else None
+        groups.setdefault(how, {})[need] = texts
+    return list(groups.values())
+
+
 @dataclass
 class _Scoring:
     """A sweep of token statistics in progress."""
@@ -176,19 +195,19 @@ class _Scoring:
 
 @dataclass
 class _Writing:
-    """Greedy answers in progress."""
+    """Answers in progress."""
 
-    greedy: Greedy
-    done: dict[Prompt, tuple[int, ...]]
+    decoder: Decoder[Any]
+    done: dict[Any, tuple[int, ...]]
     keep: Callable[[], None]
 
     @property
     def total(self) -> int:
-        return self.greedy.prompts
+        return self.decoder.prompts
 
     def steps(self, precision: Precision) -> Iterator[tuple[int, int]]:
         """Tokens spent and progress made, token by token."""
-        for step in self.greedy.run(precision):
+        for step in self.decoder.run(precision):
             self.done |= step.ids
             yield step.tokens, len(step.ids)
 

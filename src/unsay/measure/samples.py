@@ -58,11 +58,11 @@ def sample_rows(
 
 
 def _texts(answers: Answers, split: str) -> dict[str, str]:
-    """The longest generations there are for the prompts of a split, by example id."""
+    """The longest generations there are for the prompts of a split, by example id; greedy ones if there are any."""
     needs = [n for n in answers if isinstance(n, Generations) and (n.split, n.prompt) == (split, "prompt")]
     if not needs:
         return {}
-    need = max(needs, key=lambda n: n.max_new_tokens)
+    need = max(needs, key=lambda n: (n.sampling is None, n.max_new_tokens))
     return {row: str(given[0]) for row, given in answers[need].items()}
 
 

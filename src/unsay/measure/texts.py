@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..data.example import Example, Message, Prompt
 from ..data.template import Encoded
 from ..errors import DataError
-from ..metrics.needs import Generations, GradNorms, Lens, Need, TokenStats
+from ..metrics.needs import Generations, GradNorms, Judged, Lens, Need, TokenStats
 from ..models.lm import LM
 
 
@@ -18,6 +18,13 @@ class Ask(NamedTuple):
 
     prompt: Prompt
     answer: str
+
+
+class Draw(NamedTuple):
+    """One continuation to be sampled."""
+
+    prompt: Prompt
+    run: int
 
 
 def prompts_of(row: Example, kind: str) -> tuple[Prompt, ...]:
@@ -43,10 +50,24 @@ def asks_of(need: TokenStats | GradNorms | Lens, rows: Sequence[Example]) -> dic
     return found
 
 
-def questions_of(need: Generations, rows: Sequence[Example]) -> dict[str, tuple[Prompt, ...]]:
-    """What has to be continued for `need`, by example id; rows without the alternative it names are left out."""
-    found = {row.id: prompts_of(row, need.prompt) for row in rows}
-    return {key: prompts for key, prompts in found.items() if prompts}
+def questions_of(need: Generations, rows: Sequence[Example]) -> dict[str, tuple[Prompt | Draw, ...]]:
+    """What has to be continued for `need`, by example id; rows without the alternative it names are left out.
+
+    Prompts; with sampling a `Draw` for each of them and each run, runs outermost.
+    """
+    found: dict[str, tuple[Prompt | Draw, ...]] = {}
+    for row in rows:
+        prompts = prompts_of(row, need.prompt)
+        if need.sampling:
+            found[row.id] = tuple(Draw(p, run) for run in range(need.sampling.runs) for p in prompts)
+        else:
+            found[row.id] = prompts
+    return {key: asked for key, asked in found.items() if asked}
+
+
+def prompts_behind(need: Judged, row: Example) -> tuple[Prompt, ...]:
+    """The prompt behind each generation that `need` judges."""
+    return prompts_of(row, need.prompt) * (need.sampling.runs if need.sampling else 1)
 
 
 def encoded(lm: LM, asks: Sequence[Ask], max_length: int) -> tuple[list[Encoded], frozenset[Ask]]:

@@ -66,13 +66,19 @@ def made_up(
             written = [
                 (r, f"{r.answer} {text}" if text and not i % 2 else text) for i, r in enumerate(splits[need.split])
             ]
-            answers[need] = {r.id: () if bare and need.prompt != "prompt" else (said,) for r, said in written}
+            answers[need] = {
+                r.id: () if bare and need.prompt != "prompt" else (said,) * _runs(need) for r, said in written
+            }
         elif isinstance(need, Judged):
-            answers[need] = {r.id: _judged(need, r, text, tweak) for r in splits[need.split]}  # type: ignore[assignment]
+            answers[need] = {r.id: _judged(need, r, text, tweak) * _runs(need) for r in splits[need.split]}
         else:
             stats = {r.id: _answers(need, r, tweak) for r in splits[need.split]}
             answers[need] = {i: _reduced(need, of) for i, of in stats.items()}  # type: ignore[assignment]
     return Measurements(splits=splits, answers=answers)
+
+
+def _runs(need: Generations | Judged) -> int:
+    return need.sampling.runs if need.sampling else 1
 
 
 def _row(split: str, i: int, bare: bool) -> Example:

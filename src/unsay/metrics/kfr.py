@@ -8,8 +8,9 @@ Limits: in effect "entity coverage is low" (in the published results the contrad
 without entities scores 1, so read fluency and linguistic-score beside it; a right answer in other nouns counts as
 forgotten; so does every answer where the right one names no entity.
 Differs: entities are found by rules, not by a language model, and matched one to one, so that E ≤ 1 (`matching=pairs`
-counts pairs as the authors' code does); greedy generations instead of three sampled runs. The paper's rule is not the
-code's: `rule` chooses, and `extra` has all three.
+counts pairs as the authors' code does); one greedy generation unless `sampling` asks for the paper's three sampled runs
+(then a row's value is their mean, and `extra` has each run's). The paper's rule is not the code's: `rule` chooses, and
+`extra` has all three.
 
 Coverage ¼ without contradiction is forgotten, coverage ½ is known; of 2 entities the code wants more than half:
 
@@ -25,9 +26,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ._coverage import Case, Matching, Rule, averaged, bare, cases, check
+from ._runs import mean_spread
 from ._shared import join, mean_score, obstacle
 from .have import Measurements
-from .needs import EntitySimilarity, Inference
+from .needs import EntitySimilarity, Inference, Sampling
 from .score import Score, unscored
 
 _RULES: tuple[Rule, ...] = ("paper", "strict", "code")
@@ -57,6 +59,8 @@ class KFR:
     """Length limit of the generations."""
     prompt: str = "prompt"
     """``prompt`` or a key of the rows' alternatives."""
+    sampling: Sampling | None = None
+    """Draw the generations, several runs each, instead of the likeliest one."""
     label: str = ""
     """Name in tables when one split has several."""
 
@@ -67,8 +71,8 @@ class KFR:
     def needs(self) -> tuple[EntitySimilarity, Inference]:
         """Entities and their cosines, and whether the generation contradicts the right answer."""
         return (
-            EntitySimilarity(self.split, self.encoder, self.max_new_tokens, self.prompt),
-            Inference(self.split, "generation", self.judge, self.max_new_tokens, self.prompt),
+            EntitySimilarity(self.split, self.encoder, self.max_new_tokens, self.prompt, sampling=self.sampling),
+            Inference(self.split, "generation", self.judge, self.max_new_tokens, self.prompt, sampling=self.sampling),
         )
 
     def score(self, have: Measurements) -> Score:
@@ -76,12 +80,14 @@ class KFR:
         if reason := obstacle(have, *self.needs):
             return unscored(reason)
         found = cases(have, *self.needs, self.matching, self.likeness)
-        by_rule = {
-            rule: {i: sum(forgotten(case, rule, self.threshold) for case in of) / len(of) for i, of in found.items()}
+        each = {
+            rule: {i: [float(forgotten(case, rule, self.threshold)) for case in of] for i, of in found.items()}
             for rule in _RULES
         }
+        by_rule = {rule: {i: sum(of) / len(of) for i, of in values.items()} for rule, values in each.items()}
         extra = {f"{rule}_rule": sum(of.values()) / len(of) for rule, of in by_rule.items() if of}
         extra |= averaged(found) if found else {}
+        extra |= mean_spread(each[self.rule], self.sampling)
         note = join(have.remark(*self.needs), bare(found, "forgotten"))
         rows = have.rows(self.split)
         return mean_score(by_rule[self.rule], rows, lacking="judged generation", note=note, extra=extra)

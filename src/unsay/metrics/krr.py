@@ -6,7 +6,8 @@ of `kfr`.
 Paper: ReLearn (Xu et al. 2025, arXiv:2502.11190).
 Limits: a row whose right answer names no entity never counts as retained; outsiders could not reproduce the published
 KRR with the authors' own weights (issue 3 of their repository).
-Differs: as `kfr`: entities by rules, matched one to one, greedy generations. `rule=code` counts E = c as retained.
+Differs: as `kfr`: entities by rules, matched one to one, greedy generations unless `sampling` is given. `rule=code`
+counts E = c as retained.
 
 Coverage ½ without contradiction is retained, with one it is not; coverage at the threshold is retained by the code:
 
@@ -23,9 +24,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ._coverage import Case, Matching, averaged, bare, cases, check
+from ._runs import mean_spread
 from ._shared import join, mean_score, obstacle
 from .have import Measurements
-from .needs import EntitySimilarity, Inference
+from .needs import EntitySimilarity, Inference, Sampling
 from .score import Score, unscored
 
 _RULES: tuple[Literal["paper", "code"], ...] = ("paper", "code")
@@ -52,6 +54,8 @@ class KRR:
     """Length limit of the generations."""
     prompt: str = "prompt"
     """``prompt`` or a key of the rows' alternatives."""
+    sampling: Sampling | None = None
+    """Draw the generations, several runs each, instead of the likeliest one."""
     label: str = ""
     """Name in tables when one split has several."""
 
@@ -62,8 +66,8 @@ class KRR:
     def needs(self) -> tuple[EntitySimilarity, Inference]:
         """Entities and their cosines, and whether the right answer contradicts the generation."""
         return (
-            EntitySimilarity(self.split, self.encoder, self.max_new_tokens, self.prompt),
-            Inference(self.split, "answer", self.judge, self.max_new_tokens, self.prompt),
+            EntitySimilarity(self.split, self.encoder, self.max_new_tokens, self.prompt, sampling=self.sampling),
+            Inference(self.split, "answer", self.judge, self.max_new_tokens, self.prompt, sampling=self.sampling),
         )
 
     def score(self, have: Measurements) -> Score:
@@ -71,12 +75,14 @@ class KRR:
         if reason := obstacle(have, *self.needs):
             return unscored(reason)
         found = cases(have, *self.needs, self.matching, self.likeness)
-        by_rule = {
-            rule: {i: sum(retained(case, rule, self.threshold) for case in of) / len(of) for i, of in found.items()}
+        each = {
+            rule: {i: [float(retained(case, rule, self.threshold)) for case in of] for i, of in found.items()}
             for rule in _RULES
         }
+        by_rule = {rule: {i: sum(of) / len(of) for i, of in values.items()} for rule, values in each.items()}
         extra = {f"{rule}_rule": sum(of.values()) / len(of) for rule, of in by_rule.items() if of}
         extra |= averaged(found) if found else {}
+        extra |= mean_spread(each[self.rule], self.sampling)
         note = join(have.remark(*self.needs), bare(found, "not retained"))
         rows = have.rows(self.split)
         return mean_score(by_rule[self.rule], rows, lacking="judged generation", note=note, extra=extra)

@@ -10,6 +10,8 @@ Limits: at most 0.6, and HS contributes about 1/2000: LS is a falling function o
 mean useless (average="medians" or "rows" are robust). Compare only numbers of the same reading model and length limit.
 Differs: the reading model is smollm2-135m where the paper's code takes Llama-2-7b-chat; like there it reads question
 and answer as plain text and the end of the answer is not scored. Sentences end at . ! ? instead of Punkt's choice.
+One greedy generation unless `sampling` asks for the paper's three runs: then PPL, BI and HS of a row are their means,
+and `extra` has each run's LS.
 
 PPL 14.4724, BI 7.1599, HS 1896.82 are the means of the authors' published forget rows:
 
@@ -25,7 +27,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -34,22 +36,25 @@ import numpy as np
 from .. import stats
 from ..data.example import Example
 from ..errors import PlanError
+from ._runs import by_run, spread
 from ._shared import Floats, entities, finite, join, left_out, obstacle
-from .have import Measurements, Tokens
-from .needs import Generations, JudgeStats
+from .have import AnswerStats, Measurements
+from .needs import Generations, JudgeStats, Sampling
 from .score import Score, unscored
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _NO_WORDS = 1000.0
 _HIGHEST = 1e6
 _AVERAGES = ("means", "medians", "rows")
+_Texts = Mapping[str, Sequence[str]]
+_Read = Mapping[str, Sequence[AnswerStats]]
 Row = tuple[float, float, float, float]
 """PPL, BI, HS, RTTR of one row."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinguisticScore:
-    """LS of greedy generations."""
+    """LS of generations."""
 
     split: str = "forget"
     judge: str = "smollm2-135m"
@@ -60,6 +65,8 @@ class LinguisticScore:
     """Length limit of the generations."""
     prompt: str = "prompt"
     """``prompt`` or a key of the rows' alternatives."""
+    sampling: Sampling | None = None
+    """Draw the generations, several runs each, instead of the likeliest one."""
     label: str = ""
     """Name in tables when one split has several."""
 
@@ -69,22 +76,28 @@ class LinguisticScore:
 
     @property
     def needs(self) -> tuple[Generations, JudgeStats]:
-        """Greedy answers, and how the reading model reads them."""
+        """Answers, greedy unless sampled, and how the reading model reads them."""
         return (
-            Generations(self.split, self.max_new_tokens, self.prompt),
-            JudgeStats(self.split, self.judge, self.max_new_tokens, self.prompt),
+            Generations(self.split, self.max_new_tokens, self.prompt, sampling=self.sampling),
+            JudgeStats(self.split, self.judge, self.max_new_tokens, self.prompt, sampling=self.sampling),
         )
 
     def score(self, have: Measurements) -> Score:
         """In [0, 0.6]; `per_example` is each row's LS, `extra` the means of PPL, BI, HS, RTTR and LS averaged anew."""
         if reason := obstacle(have, *self.needs):
             return unscored(reason)
-        rows = have.rows(self.split)
-        texts, read = have.texts(self.needs[0]), perplexities(have.tokens(self.needs[1]))
-        values = {
-            row.id: (read[row.id], *richness(texts[row.id])) for row in rows if row.id in read and texts.get(row.id)
-        }
-        return self.of(values, rows, have.remark(self.needs[1]))
+        rows, texts, read = have.rows(self.split), have.texts(self.needs[0]), have.tokens(self.needs[1])
+        found = self.of(_values(rows, texts, read), rows, have.remark(self.needs[1]))
+        runs = [
+            _values(
+                rows,
+                {i: [text for text, _ in of] for i, of in run.items()},
+                {i: [stats for _, stats in of if stats] for i, of in run.items()},
+            )
+            for run in by_run(_aligned(texts, read), self.sampling)
+        ]
+        tables = [np.array(list(values.values()), np.float64) for values in runs if values]
+        return replace(found, extra={**found.extra, **spread([_aggregate(t, self.average) for t in tables])})
 
     def of(self, values: Mapping[str, Row], rows: Sequence[Example], note: str = "") -> Score:
         """The score of rows whose four numbers are known.
@@ -114,7 +127,21 @@ class LinguisticScore:
         return Score(found.value, each, found.n, found.ci, note, found.clusters, finite(extra))
 
 
-def perplexities(read: Tokens) -> dict[str, float]:
+def _values(rows: Sequence[Example], texts: _Texts, read: _Read) -> dict[str, Row]:
+    known = perplexities(read)
+    return {r.id: (known[r.id], *richness(texts[r.id])) for r in rows if r.id in known and texts.get(r.id)}
+
+
+def _aligned(texts: _Texts, read: _Read) -> dict[str, list[tuple[str, AnswerStats | None]]]:
+    """Every text with what the reader made of it: texts without a word were not read, the others come in order."""
+    found: dict[str, list[tuple[str, AnswerStats | None]]] = {}
+    for name, given in texts.items():
+        unread = list(read.get(name, ()))
+        found[name] = [(text, unread.pop(0) if unread and unread[0].text == text else None) for text in given]
+    return found
+
+
+def perplexities(read: _Read) -> dict[str, float]:
     """PPL by example id, the mean over a row's generations; rows of which the reader read no word are absent."""
     found = {}
     for name, answers in read.items():

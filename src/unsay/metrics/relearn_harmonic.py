@@ -24,11 +24,12 @@ from .. import stats
 from ..data.example import Example
 from ..errors import PlanError
 from ._coverage import Matching, Rule
+from ._runs import spread
 from ._shared import broken, entities, join, left_out, obstacle
 from .have import Measurements
 from .kfr import KFR
 from .krr import KRR
-from .needs import Need
+from .needs import Need, Sampling
 from .rouge import Rouge
 from .score import Score, unscored
 
@@ -50,6 +51,8 @@ class RelearnHarmonic:
     """Sentence encoder of the entities: hub id or folder, ``auto`` or ``lexical``."""
     max_new_tokens: int = 128
     """Length limit of the generations."""
+    sampling: Sampling | None = None
+    """Draw the generations, several runs each, instead of the likeliest one."""
     label: str = ""
     """Name in tables when one split has several."""
 
@@ -92,8 +95,13 @@ class RelearnHarmonic:
         found = stats.harmonic_mean({self.split: [words, known]}, entities(rows))
         said, kept = (sum(of.values()) / len(of) for of in (words, known))
         extra = {"wording": said, "knowledge": kept, "arithmetic": (said + kept) / 2}
+        extra |= spread([self._harmonic(wording.extra[k], knowledge.extra[k]) for k in _runs(wording, knowledge)])
         note = join(note, left_out(words, rows, "judged generation"), found.note)
         return Score(found.value, {}, found.n, found.ci, note, found.clusters, extra)
+
+    def _harmonic(self, recall: float, rate: float) -> float:
+        words = recall if self.aim == "retain" else 1 - recall
+        return 2 * words * rate / (words + rate) if words + rate else 0.0
 
     def _parts(self) -> tuple[Rouge, KFR | KRR]:
         settings = {
@@ -103,6 +111,13 @@ class RelearnHarmonic:
             "judge": self.judge,
             "encoder": self.encoder,
             "max_new_tokens": self.max_new_tokens,
+            "sampling": self.sampling,
         }
-        wording = Rouge(split=self.split, max_new_tokens=self.max_new_tokens)
+        wording = Rouge(split=self.split, max_new_tokens=self.max_new_tokens, sampling=self.sampling)
         return wording, (KFR if self.aim == "forget" else KRR)(**settings)  # type: ignore[arg-type]
+
+
+def _runs(*parts: Score) -> list[str]:
+    """Names of the runs that all parts have, in order."""
+    numbers = (int(k[4:]) for k in parts[0].extra if k.startswith("run_") and k[4:].isdigit())
+    return [f"run_{n}" for n in sorted(numbers) if all(f"run_{n}" in part.extra for part in parts)]
