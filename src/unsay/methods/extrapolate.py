@@ -6,22 +6,26 @@ Paper    Wang, Zhang, Ye, Ren, Ren, Chen (2025). UIPE: Enhancing LLM Unlearning 
          Forgetting Targets. arXiv:2503.04693
 Limits   Helps while θu − θ0 points along what the forget rows share with related facts; too large an α breaks the
          model.
-Differs  The paper picks the epoch of the base run by forget quality and sets α by hand; here the base method's last
-         weights are taken, and `alpha=auto` goes as far as the rows to keep and the holdout rows allow
-         (training/coefficient.py), which may be less far than the base method went. α = 0 is the base method, α = −1
-         the model before; with FineTune(on="forget") and α = −1 − s, task-vector negation.
+Differs  The paper sets α by hand and picks the base epoch by forget quality against a retrained model. Here
+         `alpha=auto` goes as far as the rows to keep and the holdout rows allow (training/coefficient.py), which may be
+         less far than the base method went, and `epoch=best` judges an epoch without a retrained model: by how near
+         ln p(forget) comes to ln p(holdout) before (without holdout rows: by how low it is), while p(keep) stays above
+         κ of before, p the mean probability of answers; the rule is the paper's (selection.py). α = 0 is the base
+         method, α = −1 the model before; with FineTune(on="forget") and α = −1 − s, task-vector negation. `only` is
+         ours.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import PlanError
 from ..models.adapters import scale_adapter
 from ..models.line import Line
-from ..models.weights import extrapolate
 from ..training.coefficient import farthest
+from ..training.epochs import best_epoch
 from ..training.reference import adapter_is_fresh
 from ._protocol import Method
 from .npo import NPO
@@ -40,8 +44,13 @@ class Extrapolate:
     """The method to extrapolate, such as ``{name: grad-diff}``."""
     alpha: float | Literal["auto"] = 0.5
     """Amplification α; auto finds the largest within the bounds."""
+    epoch: Literal["last", "best"] = "last"
+    """Where to extrapolate from: the base method's last weights, or the epoch that the paper's rule prefers."""
+    only: tuple[str, ...] = ()
+    """Patterns of the parameters that go further, such as ``*.mlp.*``; the others stay where the base method left
+    them. Empty is all."""
     keep: float = 0.9
-    """auto: share of the probability of the rows to keep that must be left, κ."""
+    """auto and best: share of the probability of the rows to keep that must be left, κ."""
     most: float = 4.0
     """auto: largest α."""
 
@@ -50,15 +59,26 @@ class Extrapolate:
             raise PlanError("keep should lie between 0 and 1, most above -1", "0.9 and 4 are the defaults")
 
     def unlearn(self, lm: LM, data: ForgetData, run: Run) -> LM:
-        """Run the base method, then move on along its difference; a new LoRA adapter is scaled, which is the same."""
-        after = self.base.unlearn(lm, data, run.sub("base"))
-        scale = 1 + self.alpha if self.alpha != "auto" else self._search(lm, after, data, run)
-        if adapter_is_fresh(lm.model):
-            return scale_adapter(after, scale)
-        return extrapolate(lm, after, scale)
+        """Run the base method, then move on along its difference; a new LoRA adapter is scaled, which is the same.
 
-    def _search(self, lm: LM, after: LM, data: ForgetData, run: Run) -> float:
-        found = farthest(Line(lm, after), data, run, keep=self.keep, most=1 + self.most)
+        Raises:
+            MethodError: auto or best without rows to keep, best with a base method that does not train by epochs, or
+                even the smallest step breaks a bound.
+        """
+        if self.epoch == "best":
+            after = best_epoch(self.base, lm, data, run.sub("base"), self.keep)
+        else:
+            after = self.base.unlearn(lm, data, run.sub("base"))
+        adapter = adapter_is_fresh(lm.model) and not self.only
+        if self.alpha != "auto" and adapter:
+            return scale_adapter(after, 1 + self.alpha)
+        further = (lambda name: any(fnmatch(name, pattern) for pattern in self.only)) if self.only else None
+        line = Line(lm, after, further)
+        scale = 1 + self.alpha if self.alpha != "auto" else self._search(line, data, run)
+        return scale_adapter(after, scale) if adapter else line.at(scale)
+
+    def _search(self, line: Line, data: ForgetData, run: Run) -> float:
+        found = farthest(line, data, run, keep=self.keep, most=1 + self.most)
         for point in found.points:
             run.log(s=point.s, forget=point.forget, keep=point.keep)
         bound = "no holdout rows" if found.floor is None else f"holdout rows at {found.floor:.3f}"

@@ -8,19 +8,25 @@ where p is the mean over rows of exp(−NLL per answer token). Without holdout r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import optimize
+from torch import Tensor
 
-from ..data.example import ForgetData
+from ..data.example import Example, ForgetData
 from ..errors import MethodError
 from ..models.line import Line
 from .batch import Row, encode_rows
 from .line_search import longest_step
 from .scan import answer_hits, answer_logps, scan, strength
+from .step import View
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -54,9 +60,9 @@ class Walk:
 
 
 def farthest(
-    line: Line, data: ForgetData, run: Run, *, keep: float, most: float, halvings: int = 6, looks: int = 8
+    line: Line, data: ForgetData, run: Run, *, keep: float, most: float, within: float = 0.01, doublings: int = 8
 ) -> Walk:
-    """The farthest point of the line within the bounds above, by doubling and bisection.
+    """The farthest point of the line within the bounds above, by doubling, then closing in on the bound.
 
     Args:
         line: From before to after.
@@ -64,39 +70,89 @@ def farthest(
         run: Seed, progress, signals.
         keep: κ.
         most: Largest s.
-        halvings: Bisections after the bracket is found.
-        looks: Doublings at most.
+        within: How near to the bound the search ends, as a share of s.
+        doublings: Doublings, or halvings, until the bound is between two places.
 
     Raises:
         MethodError: no rows to keep, or even a tiny step breaks a bound.
     """
-    kept = list(data.utility or data.retain)
-    if not kept:
-        raise MethodError("an automatic coefficient needs rows to keep", "give retain=, or a number for method.alpha")
-    if len(kept) > _SAMPLE:
-        kept = Random(run.seed).sample(kept, _SAMPLE)
+    kept = kept_rows(data, run.seed)
     start = line.at(0.0)
     rows = {"forget": encode_rows(data.forget, start.template), "keep": encode_rows(kept, start.template)}
     floor = probability(start, encode_rows(data.holdout, start.template)) if data.holdout else None
-    points: list[Point] = []
+    points: dict[float, Point] = {}
 
-    def look(s: float) -> Point:
-        run.check_stop()
-        subject = line.at(s)
-        points.append(Point(s, probability(subject, rows["forget"]), probability(subject, rows["keep"])))
-        bar.advance()
-        return points[-1]
+    def excess(s: float) -> float:
+        """How far beyond its bound the tighter of the two is, as a share of it; not above 0 is within."""
+        if s not in points:
+            run.check_stop()
+            subject = line.at(s)
+            points[s] = Point(float(s), probability(subject, rows["forget"]), probability(subject, rows["keep"]))
+            bar.advance()
+        over = [1 - points[s].keep / (keep * points[0.0].keep)]
+        over += [] if floor is None else [1 - points[s].forget / floor]
+        return max(over) if all(map(math.isfinite, over)) else 1.0
 
     with run.progress("line", None, "points") as bar:
-        least = keep * look(0.0).keep
+        excess(0.0)
+        chosen = _last_within(excess, most, within, doublings)
+    return Walk(chosen, tuple(points.values()), floor)
 
-        def excess(s: float) -> float:
-            point = look(s)
-            over = [least - point.keep] + ([] if floor is None else [floor - point.forget])
-            return max(over)
 
-        chosen = longest_step(excess, 0.0, min(1.0, most), most=most, doublings=looks, halvings=halvings)
-    return Walk(chosen, tuple(points), floor)
+def kept_rows(data: ForgetData, seed: int) -> list[Example]:
+    """The rows by which it is judged how much is left: utility or retain rows, at most 64 of them.
+
+    Raises:
+        MethodError: there are none.
+    """
+    kept = list(data.utility or data.retain)
+    if not kept:
+        raise MethodError("what is chosen automatically needs rows to keep", "give retain=, or a number")
+    return Random(seed).sample(kept, _SAMPLE) if len(kept) > _SAMPLE else kept
+
+
+def _last_within(excess: Callable[[float], float], most: float, near: float, doublings: int) -> float:
+    """The largest place tried with no excess, at most `near` (a share) short of where it begins.
+
+    Raises:
+        MethodError: there is excess at the shortest step tried.
+    """
+    low, high = 0.0, min(1.0, most)
+    for _ in range(doublings):
+        if excess(high) > 0:
+            break
+        low = high
+        if low >= most:
+            return low
+        high = min(2 * high, most)
+    else:
+        return low
+    # the way there may be flat at first: halving finds a first place within before interpolation is of use
+    for _ in range(doublings):
+        if low > 0:
+            break
+        middle = high / 2
+        if excess(middle) > 0:
+            high = middle
+        else:
+            low = middle
+    if low == 0:
+        raise MethodError(
+            "even the smallest step along the line breaks a bound",
+            "lower method.keep, or give rows to keep that the model knows",
+        )
+    ends = [low, high]
+
+    def close(s: float) -> float:
+        value = excess(s)
+        if value > 0:
+            ends[1] = min(ends[1], s)
+        else:
+            ends[0] = max(ends[0], s)
+        return value
+
+    optimize.toms748(close, low, high, k=1, rtol=4e-16, xtol=near * high / 2, disp=False)
+    return float(ends[0])
 
 
 @dataclass(frozen=True)
@@ -113,12 +169,9 @@ def inspect(lm: LM, data: ForgetData, s: float = 0.0) -> Place:
     values: dict[str, dict[str, float]] = {}
     for role, members in (("forget", data.forget), ("keep", data.utility or data.retain)):
         rows, ids = encode_rows(members, lm.template), [row.id for row in members]
-        logps = scan(lm.model, rows, lm.template.pad_id, answer_logps)
-        hits = scan(lm.model, rows, lm.template.pad_id, answer_hits)
-        values[f"{role}-probability"] = {
-            i: float(np.exp(v.mean(dtype=np.float64))) for i, v in zip(ids, logps, strict=True)
-        }
-        values[f"{role}-strength"] = {i: strength(v) for i, v in zip(ids, hits, strict=True)}
+        found = dict(zip(ids, scan(lm.model, rows, lm.template.pad_id, _both), strict=True))
+        values[f"{role}-probability"] = {i: _probability(v[:, 0]) for i, v in found.items()}
+        values[f"{role}-strength"] = {i: strength(v[:, 1]) for i, v in found.items()}
     return Place(s, values)
 
 
@@ -144,4 +197,13 @@ def calibrated(line: Line, data: ForgetData, *, keep: float = 0.95, halvings: in
 def probability(lm: LM, rows: Sequence[Row]) -> float:
     """Mean over rows of exp(mean log-probability of the answer tokens)."""
     logps = scan(lm.model, rows, lm.template.pad_id, answer_logps)
-    return float(np.mean([np.exp(own.mean(dtype=np.float64)) for own in logps]))
+    return float(np.mean([_probability(own) for own in logps]))
+
+
+def _probability(logps: NDArray[np.float32]) -> float:
+    return float(np.exp(logps.mean(dtype=np.float64)))
+
+
+def _both(view: View) -> Tensor:
+    """[A, 2] log-probabilities and hits, from one forward."""
+    return torch.stack([answer_logps(view), answer_hits(view)], dim=-1)

@@ -44,12 +44,12 @@ def scan(
         model: In any precision; its mode is left alone.
         rows: In any order.
         pad_id: Fills the batches.
-        read: View → [A].
+        read: View → [A], or [A, n] for several numbers a token.
         run: For progress and signals; None shows no progress and cannot be stopped.
         label: For the progress bar.
 
     Returns:
-        [answer tokens] float32 for each row, in the order of `rows`.
+        [answer tokens] or [answer tokens, n] float32 for each row, in the order of `rows`.
     """
     device = next(model.parameters()).device
     found: dict[int, NDArray[np.float32]] = {}

@@ -92,8 +92,9 @@ def optimise(model: PreTrainedModel, weights: Weights, job: Job, run: Run) -> No
 
 
 def discard_checkpoints(run: Run) -> None:
-    """Remove the checkpoints of a run whose model has been saved."""
-    atomic.discard(run.path("checkpoints"))
+    """Remove the checkpoints of a run whose model has been saved, and those of the runs inside it."""
+    for folder in sorted(run.dir.rglob("checkpoints")):
+        atomic.discard(folder)
 
 
 class _Trainer(Trainer):

@@ -1,0 +1,89 @@
+"""The epoch of a training to go on from, chosen without a retrained model.
+
+Every epoch's trained parameters are kept on disk until one is chosen, so that a resumed training loses none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ..data.example import ForgetData
+from ..errors import MethodError
+from ..selection import choose_epoch
+from .batch import encode_rows
+from .coefficient import kept_rows, probability
+
+if TYPE_CHECKING:
+    from ..models.lm import LM
+    from ..runs.run import Run
+
+
+class Trains(Protocol):
+    """A method."""
+
+    def unlearn(self, lm: LM, data: ForgetData, run: Run) -> LM:
+        """As every method's."""
+        ...
+
+
+def best_epoch(method: Trains, lm: LM, data: ForgetData, run: Run, keep: float) -> LM:
+    """Train by `method`, and take the epoch that forgets best while it keeps enough (`selection.choose_epoch`).
+
+    Forget quality of an epoch: −|ln p(forget) − ln p₀(holdout)|, or −ln p(forget) without holdout rows; utility:
+    p(keep). Here p is the mean over rows of the answers' probability, p₀ that of the model before, and the rows to keep
+    are utility or retain rows, at most 64 of them.
+
+    Args:
+        method: Trains by epochs.
+        lm: The model before.
+        data: Forget rows, rows to keep, maybe holdout rows.
+        run: Of the training.
+        keep: κ to begin with.
+
+    Raises:
+        MethodError: no rows to keep, or the method does not train by epochs.
+    """
+    kept = encode_rows(kept_rows(data, run.seed), lm.template)
+    forget, holdout = (encode_rows(rows, lm.template) for rows in (data.forget, data.holdout))
+    folder = run.path("checkpoints", "epochs")  # goes when the checkpoints go
+
+    def save(epoch: int, now: Callable[[], LM]) -> None:
+        weights = {n: p.detach().contiguous() for n, p in now().model.named_parameters() if p.requires_grad}
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(weights, folder / "writing")
+        (folder / "writing").replace(_file(folder, epoch))
+
+    after = method.unlearn(lm, data, run.sub("training", each_epoch=save))
+    if not _file(folder, 1).is_file():
+        raise MethodError("the base method does not train by epochs, so that none can be chosen", "method.epoch=last")
+    start, level = probability(lm, kept), probability(lm, holdout) if holdout else None
+    quality: list[float] = []
+    utility: list[float] = []
+    while (file := _file(folder, len(quality) + 1)).is_file():
+        run.check_stop()
+        _put(after, file)
+        reached = math.log(max(probability(after, forget), 1e-30))
+        quality.append(-reached if level is None else -abs(reached - math.log(max(level, 1e-30))))
+        utility.append(probability(after, kept))
+        run.log(epoch=len(quality), quality=quality[-1], utility=utility[-1])
+    chosen = choose_epoch(quality, utility, start, keep)
+    _put(after, _file(folder, chosen.epoch))
+    run.note(f"base epoch {chosen.epoch} of {len(quality)}, which keeps {chosen.keep:.0%} of the rows to keep")
+    return after
+
+
+def _file(folder: Path, epoch: int) -> Path:
+    return folder / f"{epoch}.safetensors"
+
+
+def _put(lm: LM, file: Path) -> None:
+    parameters = dict(lm.model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in load_file(file).items():
+            parameters[name].copy_(tensor)
