@@ -67,7 +67,7 @@ def measure(rows=40, model="smollm2-135m"):
             else:
                 judge = Evaluator(splits, METRICS, store=Store(Path(folder) / str(turn)))
                 judge.measure("subject", lm)
-                tokens = judge.tokens("subject")
+                tokens = judge.effort("subject").tokens
             spent = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
             (plain if turn == 1 else ours).append(spent)
         scores = judge.scores()["subject"]
@@ -82,7 +82,28 @@ def measure(rows=40, model="smollm2-135m"):
         "seconds": {"ours": mean, "yardstick": plain[0]},
         "ratio": {kind: plain[0][kind] / mean[kind] for kind in mean},
         "agreement": agreement,
+        "full": full(lm),
         "machine": dataclasses.asdict(machine(torch.get_num_threads())),
+    }
+
+
+def full(lm):
+    """One whole TOFU evaluation with every metric of the benchmark, generations included."""
+    benchmark = Tofu(split="forget01", taught_rows="forget10", holdout_authors=2, retain_limit=100, max_new_tokens=100)
+    splits = benchmark.splits()
+    with tempfile.TemporaryDirectory() as folder:
+        judge = Evaluator(splits, benchmark.metrics(), store=Store(Path(folder)))
+        began = time.perf_counter()
+        judge.measure("before", lm)
+        measured = time.perf_counter()
+        scores = judge.scores()["before"]
+    return {
+        "rows": {name: len(split) for name, split in splits.items()},
+        "metrics": len(scores),
+        "unscored": [name for name, score in scores.items() if not score.scored],
+        "seconds": measured - began,
+        "scoring_seconds": time.perf_counter() - measured,
+        "sweeps": str(judge.effort("before")),
     }
 
 
@@ -93,6 +114,14 @@ def table(found):
         spent = found["seconds"][side]
         lines.append(f"| {side} | {spent['wall']:.1f} | {spent['cpu']:.1f} |")
     lines.append(f"| **ratio** | **{found['ratio']['wall']:.1f}×** | {found['ratio']['cpu']:.1f}× |")
+    whole = found["full"]
+    rows = ", ".join(f"{count} {name}" for name, count in whole["rows"].items())
+    lines += [
+        "",
+        f"One whole TOFU evaluation ({rows}; {whole['metrics']} metrics, answers of at most 100 tokens): "
+        f"{whole['seconds']:.0f} s and {whole['scoring_seconds']:.0f} s for the scores with their intervals; "
+        f"{whole['sweeps']}.",
+    ]
     return "\n".join(lines)
 
 

@@ -224,7 +224,8 @@ def _measure(run: Run, judge: Evaluator, tag: str, model: Subject) -> None:
     # The key keeps the time of the first measuring: what is done already is only read from the store.
     with run.stage(f"measure {tag}", key=digest([model.fingerprint, encode(run.plan.benchmark)])) as stage:
         judge.measure(tag, fingerprint=model.fingerprint, load=model.load)
-        stage.tokens += judge.tokens(tag)
+        effort = judge.effort(tag)
+        stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
     model.drop()
 
 

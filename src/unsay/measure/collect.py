@@ -15,6 +15,7 @@ from ..naming import digest
 from ..runs.run import Run
 from ..runs.store import Store
 from . import cache, probes
+from .effort import Effort
 from .generations import Decoder, Greedy, first
 from .sampled import Sampled
 from .texts import Ask
@@ -48,8 +49,8 @@ class Collector:
         precision: Precision,
         asked: Mapping[Need, Mapping[str, Sequence[Any]]],
         keys: Mapping[Need, str],
-    ) -> tuple[dict[Need, Answers], int]:
-        """Answers to the needs in `asked`, and how many tokens went through the model for them.
+    ) -> tuple[dict[Need, Answers], Effort]:
+        """Answers to the needs in `asked`, and what they took.
 
         Args:
             tag: For the progress bars.
@@ -69,7 +70,7 @@ class Collector:
         writing = [self._writing(lm, group, digest(["partial", *(keys[n] for n in group)])) for group in written]
         probing = [self._probing(lm, asked, kind, keys) for kind in (GradNorms, Lens)]
         answers: dict[Need, Answers] = {}
-        tokens = 0
+        tokens, sweeps = 0, [*([scoring.left] if scoring else []), *(probe.left for probe in probing if probe)]
         if scoring:
             tokens += self._run_all(f"score {tag}", "tokens", scoring, precision)
             stats = scoring.done
@@ -95,7 +96,7 @@ class Collector:
                 probes.put(self._store, keys[need], need, entries, cut)
                 self.note_cut(need, cut)
                 answers[need] = entries
-        return answers, tokens
+        return answers, Effort.of(tokens, sweeps, [work.left for work in writing])
 
     def note_cut(self, need: Need, cut: int) -> None:
         """Say that answers were longer than the limit."""
@@ -109,7 +110,12 @@ class Collector:
         asks = list(dict.fromkeys(ask for texts in needs.values() for row in texts.values() for ask in row))
         done = cache.get_partial_tokens(self._store, key, asks)
         sweep = Sweep(lm, asks, skip=done, max_length=self._max_length, micro_tokens=self._micro_tokens)
-        return _Scoring(sweep, done, lambda: cache.put_partial_tokens(self._store, key, done))
+        return _Scoring(
+            sweep,
+            [ask for ask in asks if ask not in done],
+            done,
+            lambda: cache.put_partial_tokens(self._store, key, done),
+        )
 
     def _writing(self, lm: LM, needs: Mapping[Generations, Mapping[str, Sequence[Any]]], key: str) -> _Writing:
         limits: dict[Any, int] = {}
@@ -124,7 +130,7 @@ class Collector:
             decoder: Decoder[Any] = Sampled(lm, left, sampling, limit, max_length=self._max_length)
         else:
             decoder = Greedy(lm, left, max_length=self._max_length)
-        return _Writing(decoder, done, lambda: cache.put_partial_ids(self._store, key, done))
+        return _Writing(decoder, list(left), done, lambda: cache.put_partial_ids(self._store, key, done))
 
     def _probing(
         self, lm: LM, asked: Mapping[Need, Mapping[str, Sequence[Any]]], kind: type[Any], keys: Mapping[Need, str]
@@ -137,7 +143,8 @@ class Collector:
         done = probes.get_partial(self._store, key, needs[0], asks)
         limits = {"max_length": self._max_length, "micro_tokens": self._micro_tokens}
         sweep = probes.plan(needs[0], lm, asks, skip=done, **limits)
-        return _Probing(sweep, needs, done, lambda: probes.put_partial(self._store, key, needs[0], done))
+        left = [ask for ask in asks if ask not in done]
+        return _Probing(sweep, left, needs, done, lambda: probes.put_partial(self._store, key, needs[0], done))
 
     def _run_all(self, label: str, unit: str, work: _Scoring | _Writing | _Probing, precision: Precision) -> int:
         """Run to the end, keeping what is done now and then, and when something stops it. Returns tokens."""
@@ -179,6 +186,7 @@ class _Scoring:
     """A sweep of token statistics in progress."""
 
     sweep: Sweep
+    left: list[Ask]
     done: dict[Ask, AnswerStats]
     keep: Callable[[], None]
 
@@ -198,6 +206,7 @@ class _Writing:
     """Answers in progress."""
 
     decoder: Decoder[Any]
+    left: list[Any]
     done: dict[Any, tuple[int, ...]]
     keep: Callable[[], None]
 
@@ -217,6 +226,7 @@ class _Probing:
     """A sweep of gradient norms or layers in progress."""
 
     sweep: probes.Probing
+    left: list[Ask]
     needs: list[Any]
     done: dict[Ask, Any]
     keep: Callable[[], None]

@@ -19,6 +19,7 @@ from ..runs.run import Run
 from ..runs.store import Store
 from . import cache, probes
 from .collect import Collector
+from .effort import Effort
 from .judges import Judges
 from .samples import sample_rows
 from .texts import asked_of, asks_of, questions_of
@@ -37,7 +38,7 @@ class _Subject:
 
     splits: Mapping[str, Sequence[Example]]
     answers: dict[Need, Answers] = field(default_factory=dict)
-    tokens: int = 0
+    effort: Effort = field(default_factory=Effort)
     missing: dict[Need, str] = field(default_factory=dict)
     remarks: dict[Need, str] = field(default_factory=dict)
 
@@ -129,7 +130,7 @@ class Evaluator:
             else:
                 subject.answers[need] = kept
         if missing:
-            answers, subject.tokens = self._collector.collect(tag, load(), precision, missing, keys)
+            answers, subject.effort = self._collector.collect(tag, load(), precision, missing, keys)
             subject.answers |= answers
         for one in judged:
             rows, texts = subject.splits.get(one.split, ()), subject.answers[asked_of(one.generations)]
@@ -142,9 +143,9 @@ class Evaluator:
         self._subjects[tag] = subject
         self._scores.clear()
 
-    def tokens(self, tag: str) -> int:
-        """Tokens that went through the model for this tag, generated ones included; 0 when the store had everything."""
-        return self._subjects[tag].tokens
+    def effort(self, tag: str) -> Effort:
+        """What measuring this model took; nothing when the store had everything. Judges are not counted."""
+        return self._subjects[tag].effort
 
     def scores(self) -> dict[str, dict[str, Score]]:
         """Tag → metric id → score, for every measured model."""

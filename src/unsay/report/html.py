@@ -224,6 +224,7 @@ def _cost(manifest: Mapping[str, Any]) -> dict[str, Any]:
                 "memory": size(peak) if peak else "–",
                 "tokens": f"{tokens:,.0f}" if tokens else "–",
                 "rate": f"{tokens / took:,.0f}" if tokens and took else "–",
+                "sweeps": str(row.get("sweeps") or "–"),
                 "status": str(row.get("status", "")),
             }
         )

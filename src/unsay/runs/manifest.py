@@ -33,6 +33,7 @@ _PACKAGES = (
     "scipy",
     "pyarrow",
     "rouge-score",
+    "lm-eval",
 )
 _CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, strict=True)
 
@@ -113,6 +114,8 @@ class StageRecord:
     """Largest resident memory of the process during the stage."""
     tokens: int = 0
     """Tokens trained on, scored or generated."""
+    sweeps: str = ""
+    """How often a model was asked, where the stage measures one."""
 
 
 @dataclass

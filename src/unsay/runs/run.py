@@ -242,6 +242,7 @@ class Run:
             record.seconds = round(spent + time.monotonic() - began, 3)
             record.peak_bytes = max(peak, self._shared.memory.stop(ticket))
             record.tokens = tokens + stage.tokens
+            record.sweeps = stage.sweeps
             self._shared.save(failing=record.status != "done")
             _logger.debug("%s %s after %.1f s", full, record.status, record.seconds)
 

@@ -21,6 +21,8 @@ class Stage:
     """It finished before with this key: its results are there, skip the work."""
     tokens: int = 0
     """Tokens trained on, scored or generated; add to it."""
+    sweeps: str = ""
+    """How often a model was asked, in words."""
 
 
 class PeakMemory:

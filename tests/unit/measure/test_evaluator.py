@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 import torch
 
+from unsay.benchmarks.people_small import PeopleSmall
 from unsay.config.plan import Plan
 from unsay.data.example import Example, Message
 from unsay.errors import Interrupted, PlanError
+from unsay.measure.effort import Effort
 from unsay.measure.evaluator import Evaluator
 from unsay.measure.texts import Ask
 from unsay.measure.token_stats import Sweep, token_stats
 from unsay.metrics.exact_memorization import ExactMemorization
 from unsay.metrics.extraction_strength import ExtractionStrength
 from unsay.metrics.forget_quality import ForgetQuality
+from unsay.metrics.gradient_norm import GradientNorm
 from unsay.metrics.loss_attack import LossAttack
 from unsay.metrics.min_k import MinK
 from unsay.metrics.min_k_pp import MinKPp
@@ -104,15 +107,15 @@ def test_one_sweep_serves_all_metrics(store):
     judge = evaluator(store, scoring)
     judge.measure("after", lm)
     together = len(batches)
-    assert judge.tokens("after") <= Sweep(lm, sorted(asks)).tokens
+    assert judge.effort("after").tokens <= Sweep(lm, sorted(asks)).tokens
     # Every metric alone, each with a store of its own: what the same work costs one by one.
     alone = 0
     for i, metric in enumerate(scoring):
         one = evaluator(Store(store.root / str(i)), [metric])
         one.measure("after", lm)
-        alone += one.tokens("after")
+        alone += one.effort("after").tokens
         assert one.scores()["after"].keys() <= judge.scores()["after"].keys()
-    assert alone > 3 * judge.tokens("after")
+    assert alone > 3 * judge.effort("after").tokens
     assert len(batches) - together > 3 * together
 
 
@@ -149,7 +152,7 @@ def test_everything_stored_loads_no_model(store):
     first.measure("after", lm)
     again = evaluator(store)
     again.measure("before", fingerprint=lm.fingerprint(), load=refuse)
-    assert again.tokens("before") == 0 < first.tokens("after")
+    assert again.effort("before").tokens == 0 < first.effort("after").tokens
     assert again.samples()[0]["answers"]["before"] == first.samples()[0]["answers"]["after"]
     for name, score in first.scores()["after"].items():
         assert str(again.scores()["before"][name]) == str(score)
@@ -187,7 +190,7 @@ def test_what_matters_is_in_the_key(store, change):
         settings["max_length"] = 100
     judge = Evaluator(splits, metrics, store=store, **settings)
     judge.measure("after", lm)
-    assert judge.tokens("after") > 0
+    assert judge.effort("after").tokens > 0
 
 
 def test_greedy_answers_of_two_lengths_are_one_generation(store):
@@ -231,7 +234,7 @@ def test_an_interrupted_measure_resumes(store, tmp_path, after):
     resumed = evaluator(store, micro_tokens=300)
     resumed.measure("after", lm)
     assert before > 0
-    assert 0 < resumed.tokens("after") < whole.tokens("after")
+    assert 0 < resumed.effort("after").tokens < whole.effort("after").tokens
     for name, score in whole.scores()["after"].items():
         assert resumed.scores()["after"][name].value == pytest.approx(score.value, rel=1e-5, nan_ok=True)
     assert resumed.samples()[0]["answers"] == whole.samples()[0]["answers"]
@@ -321,3 +324,21 @@ def test_bad_calls(store):
         evaluator(store, [Probability(split="forget"), Probability(split="forget", choices=True)])
     with pytest.raises(PlanError, match="nothing to measure"):
         evaluator(store).measure("after", fingerprint="abc")
+
+
+def test_one_sweep_whatever_number_of_metrics(tmp_path):
+    """TOFU's metrics all together: every distinct text goes through the model once, every prompt is answered once."""
+    benchmark = PeopleSmall()
+    judge = Evaluator(benchmark.splits(), benchmark.metrics(), store=Store(tmp_path))
+    judge.measure("before", tiny_lm())
+    effort = judge.effort("before")
+    assert effort.forwards == effort.texts > 100
+    assert effort.answers == effort.prompts > 20
+    said = f"{effort.texts:,} texts × 1.0 forwards, {effort.prompts:,} prompts × 1.0 answers"
+    assert str(effort) == said
+    again = Evaluator(benchmark.splits(), benchmark.metrics(), store=Store(tmp_path))
+    again.measure("before", tiny_lm())
+    assert again.effort("before") == Effort() and str(again.effort("before")) == ""
+    probed = Evaluator(benchmark.splits(), [Probability(), GradientNorm()], store=Store(tmp_path / "other"))
+    probed.measure("before", tiny_lm())
+    assert probed.effort("before").forwards > probed.effort("before").texts

@@ -124,7 +124,7 @@ def test_stored_and_found_again(tmp_path):
     store, lm = Store(tmp_path), tiny_lm()
     first = Evaluator({"forget": rows}, [_Both()], store=store, precision="fp32")
     first.measure("after", lm)
-    assert first.tokens("after") > 0
+    assert first.effort("after").tokens > 0
 
     def refuse():
         raise AssertionError("nothing is missing: the model must not be loaded")
@@ -153,7 +153,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path, monkeypatch):
         judge.measure("after", lm)
     assert all(p.requires_grad and p.grad is None for p in lm.model.parameters())
     judge.measure("after", lm)
-    assert 0 < judge.tokens("after") < whole.tokens("after")
+    assert 0 < judge.effort("after").tokens < whole.effort("after").tokens
     assert judge.scores()["after"]["both@forget"].per_example == pytest.approx(
         whole.scores()["after"]["both@forget"].per_example, rel=1e-6
     )
