@@ -112,10 +112,12 @@ def trade_off(
         bench = _Bench(work, metrics, before, retrained)
         judge = bench.judge(run)
         found: dict[str, Any] = {tag: _scores(judge, tag) for tag in ("before", "retrained")}
-        found["keep"] = KEEP
-        found["walks"] = [_walk(run, bench, method, seed, tuple(alphas)) for method in methods for seed in seeds]
-        run.write_json("trade-off.json", found)
-    write_trade_off(run.dir)
+        found |= {"keep": KEEP, "walks": []}
+        for seed in seeds:
+            for method in methods:
+                found["walks"].append(_walk(run, bench, method, seed, tuple(alphas)))
+                run.write_json("trade-off.json", found)  # so that there is something to see before the end
+                write_trade_off(run.dir)
     return run.dir
 
 
