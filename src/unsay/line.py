@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import stats
+from .config.plan import ModelSpec
+from .data.example import ForgetData
 from .errors import PlanError, RunError
 from .pipeline import prepare
 from .report.line import write_line
@@ -46,11 +48,7 @@ def line(target: str, places: Sequence[float] = PLACES, *, reporter: Reporter | 
     if not places:
         raise PlanError("no place on the line is given", "--at 0,0.5,1,1.5")
     folder = Path(target).expanduser()
-    run = Run.open(folder)
-    models = plan_models(run.plan, run.manifest.models, folder)
-    if not {"before", "after"} <= models.keys():
-        raise RunError(f"{folder} has no two models to draw a line through", "finish the run first")
-    data = prepare(dataclasses.replace(run.plan, attacks=())).data
+    models, data = ends(folder)
     reporter = reporter or NullReporter()
     bar = reporter.task("line", len(places) + 1 + ("retrained" in models), "models")
     try:
@@ -75,6 +73,19 @@ def line(target: str, places: Sequence[float] = PLACES, *, reporter: Reporter | 
     atomic.write_json(out / "line.json", found)
     write_line(out)
     return out
+
+
+def ends(folder: Path) -> tuple[dict[str, ModelSpec], ForgetData]:
+    """How to load the models of a finished run, by tag, and the rows it worked on.
+
+    Raises:
+        RunError: not a run folder, or the run has no two models.
+    """
+    run = Run.open(folder)
+    models = plan_models(run.plan, run.manifest.models, folder)
+    if not {"before", "after"} <= models.keys():
+        raise RunError(f"{folder} has no two models to draw a line through", "finish the run first")
+    return models, prepare(dataclasses.replace(run.plan, attacks=())).data
 
 
 def _numbers(place: Place, data: Any) -> dict[str, Any]:
