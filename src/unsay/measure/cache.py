@@ -46,7 +46,7 @@ def put_tokens(store: Store, key: str, found: Tokens, cut: int) -> None:
     """Keep the statistics of each example's answers, and how many of them were cut at the length limit."""
     flat = [(row, answer) for row, answers in found.items() for answer in answers]
     columns: dict[str, list[Any]] = {"id": [row for row, _ in flat], "text": [answer.text for _, answer in flat]}
-    store.put_table(key, columns | _arrays([answer for _, answer in flat]) | {"cut": [cut] * len(flat)})
+    store.put_table(key, columns | arrays_of([answer for _, answer in flat]) | {"cut": [cut] * len(flat)})
 
 
 def get_tokens(store: Store, key: str) -> tuple[Tokens, int] | None:
@@ -55,7 +55,7 @@ def get_tokens(store: Store, key: str) -> tuple[Tokens, int] | None:
     if table is None:
         return None
     found: dict[str, list[AnswerStats]] = {}
-    for row, answer in zip(table["id"], _answers(table), strict=True):
+    for row, answer in zip(table["id"], answers_of(table), strict=True):
         found.setdefault(row, []).append(answer)
     return {row: tuple(answers) for row, answers in found.items()}, max(table["cut"])
 
@@ -80,7 +80,7 @@ def get_texts(store: Store, key: str) -> Texts | None:
 def put_partial_tokens(store: Store, key: str, found: Mapping[Ask, AnswerStats]) -> None:
     """Keep what an interrupted sweep has measured so far, by text."""
     columns: dict[str, list[Any]] = {"id": [ask_name(ask) for ask in found], "text": [ask.answer for ask in found]}
-    store.put_table(key, columns | _arrays(list(found.values())))
+    store.put_table(key, columns | arrays_of(list(found.values())))
 
 
 def get_partial_tokens(store: Store, key: str, asks: Sequence[Ask]) -> dict[Ask, AnswerStats]:
@@ -88,7 +88,7 @@ def get_partial_tokens(store: Store, key: str, asks: Sequence[Ask]) -> dict[Ask,
     table = store.get_table(key)
     if table is None:
         return {}
-    known = dict(zip(table["id"], _answers(table), strict=True))
+    known = dict(zip(table["id"], answers_of(table), strict=True))
     return {ask: known[name] for ask in asks if (name := ask_name(ask)) in known}
 
 
@@ -115,7 +115,8 @@ def ask_name(ask: Ask) -> str:
     return digest(list(ask))
 
 
-def _arrays(answers: Sequence[AnswerStats]) -> dict[str, list[Any]]:
+def arrays_of(answers: Sequence[AnswerStats]) -> dict[str, list[Any]]:
+    """The columns of answers, texts aside."""
     return {
         "logp": [a.logp for a in answers],
         "rank": [a.rank for a in answers],
@@ -124,6 +125,7 @@ def _arrays(answers: Sequence[AnswerStats]) -> dict[str, list[Any]]:
     }
 
 
-def _answers(table: Mapping[str, Sequence[Any]]) -> list[AnswerStats]:
+def answers_of(table: Mapping[str, Sequence[Any]]) -> list[AnswerStats]:
+    """The answers of a table with the columns of `arrays_of` and ``text``."""
     columns = (table[name] for name in (*_ARRAYS, "text"))
     return [AnswerStats(*row) for row in zip(*columns, strict=True)]

@@ -6,18 +6,18 @@ What was measured before, by any run, is read from the store: a model that has n
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..data.example import Example
-from ..errors import PlanError
+from ..errors import ModelError, PlanError
 from ..metrics.have import Answers, Measurements
-from ..metrics.needs import Generations, GradNorms, Judged, Lens, Need
+from ..metrics.needs import Generations, GradNorms, Judged, Lens, MixedStats, Need
 from ..metrics.score import Metric, Score, metric_id
 from ..models.lm import LM
 from ..runs.run import Run
 from ..runs.store import Store
-from . import cache, probes
+from . import cache, mixing, probes
 from .collect import Collector
 from .effort import Effort
 from .judges import Judges
@@ -37,6 +37,9 @@ class _Subject:
     """One measured model."""
 
     splits: Mapping[str, Sequence[Example]]
+    fingerprint: str
+    load: Callable[[], LM]
+    release: Callable[[], None]
     answers: dict[Need, Answers] = field(default_factory=dict)
     effort: Effort = field(default_factory=Effort)
     missing: dict[Need, str] = field(default_factory=dict)
@@ -79,6 +82,7 @@ class Evaluator:
         self._run = run
         self._max_length = max_length
         self._precision = precision
+        self._micro_tokens = micro_tokens
         self._collector = Collector(store, run, max_length, micro_tokens)
         self._judges = Judges(store, run, self._collector, max_length)
         self._subjects: dict[str, _Subject] = {}
@@ -91,6 +95,7 @@ class Evaluator:
         *,
         fingerprint: str = "",
         load: Callable[[], LM] | None = None,
+        release: Callable[[], None] = lambda: None,
         splits: Mapping[str, Sequence[Example]] | None = None,
     ) -> None:
         """Answer every need that addresses this model. An interrupted call goes on where it stopped when repeated.
@@ -99,7 +104,8 @@ class Evaluator:
             tag: Its role: before, after, retrained, …
             lm: The model; or give `fingerprint` and `load`.
             fingerprint: `LM.fingerprint()` of what `load` returns.
-            load: Called only if the store lacks something.
+            load: Called only if the store lacks something; again when a later model is to be mixed with this one.
+            release: Called when what `load` returned is not needed any more for now.
             splits: Rows that replace the evaluator's for this model alone (an attack's changed questions).
 
         Raises:
@@ -111,8 +117,9 @@ class Evaluator:
             fingerprint, load = fingerprint or lm.fingerprint(), lambda: lm
         if load is None or not fingerprint:
             raise PlanError("measure() got nothing to measure", "give lm, or fingerprint= and load=")
-        subject = _Subject(self._splits | dict(splits or {}))
-        needs = self._needs(tag)
+        subject = _Subject(self._splits | dict(splits or {}), fingerprint, load, release)
+        every = self._needs(tag)
+        needs = [need for need in every if not isinstance(need, MixedStats)]
         judged = [need for need in needs if isinstance(need, Judged)]
         written = [asked_of(need.generations) for need in judged]
         first = dict.fromkeys([*(need for need in needs if need not in judged), *written])
@@ -141,7 +148,38 @@ class Evaluator:
                 subject.answers[one] = said.answers
                 subject.remarks[one] = said.remark
         self._subjects[tag] = subject
+        for mix in (need for need in every if isinstance(need, MixedStats)):
+            self._mix(subject, mix, precision)
+        release()
         self._scores.clear()
+
+    def _mix(self, subject: _Subject, need: MixedStats, precision: str) -> None:
+        other = self._subjects.get(need.towards)
+        forget, kept = (asks_of(need, subject.splits.get(split, ())) for split in (need.split, need.kept))
+        if other is None or not forget or not kept:
+            empty = need.kept if forget else need.split
+            reason = f"no row of split {empty!r} has the answers" if other else _absent(need.towards)
+            subject.missing[need] = reason
+            return
+        limits = {"max_length": self._max_length, "micro_tokens": self._micro_tokens}
+        mixer = mixing.Mixer(need, forget, kept, precision=precision, run=self._run, **limits)
+        key = mixer.key(other.fingerprint, subject.fingerprint)
+        found = mixing.get(self._store, key)
+        if found is None:
+            try:
+                if other.fingerprint == subject.fingerprint:
+                    found = mixer.unmixed(subject.load())
+                else:
+                    found = mixer.answer(other.load(), subject.load())
+            except ModelError as error:  # another architecture, or a patch
+                subject.missing[need] = f"the weights cannot be mixed: {error.message}"
+                return
+            finally:
+                if other is not subject:
+                    other.release()
+            mixing.put(self._store, key, found)
+        subject.answers[need] = found
+        subject.effort = replace(subject.effort, tokens=subject.effort.tokens + mixer.tokens)
 
     def effort(self, tag: str) -> Effort:
         """What measuring this model took; nothing when the store had everything. Judges are not counted."""
@@ -194,7 +232,7 @@ class Evaluator:
         for need in (need for metric in self._metrics.values() for need in metric.needs):
             source = subject if need.model == "subject" else self._subjects.get(need.model)
             if source is None:
-                missing[need] = _ABSENT.get(need.model, f"needs the model {need.model!r}, and it was not measured")
+                missing[need] = _absent(need.model)
             elif asked_of(need) in source.missing:
                 missing[need] = source.missing[asked_of(need)]
             else:
@@ -202,3 +240,7 @@ class Evaluator:
                 if asked_of(need) in source.remarks:
                     remarks[need] = source.remarks[asked_of(need)]
         return Measurements(subject.splits, answers, missing, remarks)
+
+
+def _absent(model: str) -> str:
+    return _ABSENT.get(model, f"needs the model {model!r}, and it was not measured")

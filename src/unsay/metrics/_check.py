@@ -13,8 +13,19 @@ import numpy as np
 from ..data.example import Example
 from ..errors import UnsayError
 from ..naming import digest
-from .have import Answers, AnswerStats, EntityTable, LayerStats, Measurements, Verdict
-from .needs import EntitySimilarity, Generations, GradNorms, Inference, Judged, Lens, Need, TextSimilarity, TokenStats
+from .have import Answers, AnswerStats, EntityTable, LayerStats, Measurements, Mixed, Verdict
+from .needs import (
+    EntitySimilarity,
+    Generations,
+    GradNorms,
+    Inference,
+    Judged,
+    Lens,
+    MixedStats,
+    Need,
+    TextSimilarity,
+    TokenStats,
+)
 from .score import Metric, Score, metric_id
 
 _ALTERNATIVES = {"paraphrased": 1, "perturbed": 4, "refusal": 1, "paraphrased_question": 1}
@@ -59,7 +70,8 @@ def made_up(
         tweak: Applied to the statistics of every answer.
         bare: Rows have no alternatives at all, so needs that ask for one get empty tuples.
     """
-    splits = {n.split: tuple(_row(n.split, i, bare) for i in range(rows)) for n in needs}
+    names = dict.fromkeys(name for n in needs for name in _splits(n))
+    splits = {name: tuple(_row(name, i, bare) for i in range(rows)) for name in names}
     answers: dict[Need, Answers] = {}
     for need in needs:
         if isinstance(need, Generations):
@@ -72,9 +84,13 @@ def made_up(
         elif isinstance(need, Judged):
             answers[need] = {r.id: _judged(need, r, text, tweak) * _runs(need) for r in splits[need.split]}
         else:
-            stats = {r.id: _answers(need, r, tweak) for r in splits[need.split]}
+            stats = {r.id: _answers(need, r, tweak) for name in _splits(need) for r in splits[name]}
             answers[need] = {i: _reduced(need, of) for i, of in stats.items()}  # type: ignore[assignment]
     return Measurements(splits=splits, answers=answers)
+
+
+def _splits(need: Need) -> tuple[str, ...]:
+    return (need.split, need.kept) if isinstance(need, MixedStats) else (need.split,)
 
 
 def _runs(need: Generations | Judged) -> int:
@@ -92,6 +108,8 @@ def _reduced(need: Need, stats: Sequence[AnswerStats]) -> tuple[Any, ...]:
     """What `need` asks for, made of token statistics, so that every degenerate case reaches it too."""
     if isinstance(need, GradNorms):
         return tuple(-float(np.sum(a.logp)) for a in stats if len(a.logp))
+    if isinstance(need, MixedStats):
+        return tuple(Mixed(a, 0.5) for a in stats)
     return tuple(LayerStats(a.logp, a.rank) for a in stats) if isinstance(need, Lens) else tuple(stats)
 
 
@@ -114,7 +132,9 @@ def _judged(need: Judged, row: Example, text: str, tweak: Tweak | None) -> tuple
     return (tweak(one) if tweak else one,)
 
 
-def _answers(need: TokenStats | GradNorms | Lens, row: Example, tweak: Tweak | None) -> tuple[AnswerStats, ...]:
+def _answers(
+    need: TokenStats | GradNorms | Lens | MixedStats, row: Example, tweak: Tweak | None
+) -> tuple[AnswerStats, ...]:
     if need.prompt != "prompt" and not row.answers(need.prompt):
         return ()
     stats = []

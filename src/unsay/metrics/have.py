@@ -15,6 +15,7 @@ from .needs import (
     Inference,
     JudgeStats,
     Lens,
+    MixedStats,
     Need,
     TextSimilarity,
     TokenStats,
@@ -61,6 +62,15 @@ class LayerStats:
 
 
 @dataclass(frozen=True, slots=True)
+class Mixed:
+    """One answer under a mix of two models' weights."""
+
+    stats: AnswerStats
+    share: float
+    """s in [0, 1]: 1 is the model under test, 0 the other one; the same for all answers of a need."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """Probabilities of the three NLI labels."""
 
@@ -92,7 +102,8 @@ Norms = Mapping[str, tuple[float, ...]]
 Layers = Mapping[str, tuple[LayerStats, ...]]
 Verdicts = Mapping[str, tuple[Verdict, ...]]
 EntityTables = Mapping[str, tuple[EntityTable, ...]]
-Answers = Tokens | Texts | Norms | Layers | Verdicts | EntityTables
+Mixes = Mapping[str, tuple[Mixed, ...]]
+Answers = Tokens | Texts | Norms | Layers | Verdicts | EntityTables | Mixes
 
 
 @dataclass(frozen=True)
@@ -133,6 +144,10 @@ class Measurements:
 
     def entity_tables(self, need: EntitySimilarity) -> EntityTables:
         """Entities and their cosines by example id, one table per generation."""
+        return self._get(need)  # type: ignore[return-value]
+
+    def mixes(self, need: MixedStats) -> Mixes:
+        """Statistics under the mix by example id, for the rows of `need.split` and `need.kept`."""
         return self._get(need)  # type: ignore[return-value]
 
     def remark(self, *needs: Need) -> str:

@@ -157,10 +157,29 @@ class JudgeStats:
         return _texts_of(self)
 
 
+@dataclass(frozen=True)
+class MixedStats:
+    """`TokenStats` under a mix of the model's weights with another's, as near to the model as the rows to keep allow.
+
+    θ(s) = θ_towards + s·(θ_model − θ_towards) with the largest s ≤ 1 at which the extraction strength of the rows to
+    keep is at least `keep` times what it is under the other model.
+    """
+
+    split: str
+    kept: str = "retain"
+    """Split of the rows to keep; their statistics under the mix are part of the answer."""
+    keep: float = 0.95
+    towards: str = "before"
+    """The other model."""
+    answer: str = "answer"
+    prompt: str = "prompt"
+    model: str = "subject"
+
+
 Judged = Inference | TextSimilarity | EntitySimilarity | JudgeStats
 """Needs about what the model has generated: answered after their `generations`, by other models or by rules."""
 
-Need = TokenStats | Generations | GradNorms | Lens | Judged
+Need = TokenStats | Generations | GradNorms | Lens | MixedStats | Judged
 
 
 def _texts_of(need: Judged) -> Generations:

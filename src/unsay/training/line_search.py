@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..errors import MethodError
+from ..models.search import longest_step
 from .full_gradient import Rows, mean_nll, norm, place, total_loss
 
 if TYPE_CHECKING:
@@ -17,71 +18,6 @@ if TYPE_CHECKING:
 
 _FIRST = 1e-3
 """Length of the first step tried, as a share of the length of the weights."""
-_DOUBLINGS, _HALVINGS = 20, 6
-
-
-def longest_step(
-    loss: Callable[[float], float],
-    bound: float,
-    first: float,
-    *,
-    most: float = math.inf,
-    doublings: int = _DOUBLINGS,
-    halvings: int = _HALVINGS,
-) -> float:
-    """The largest step that keeps `loss` within `bound`: bracketed by doubling (or halving), then bisected.
-
-    A loss that is not finite counts as out of bounds. Where the loss crosses the bound more than once, the result is
-    the crossing that lies between the last doubling within and the first one beyond.
-
-    Args:
-        loss: Loss after a step of this length; called `doublings` + `halvings` times at most, usually about ten times.
-        bound: What the loss must not exceed.
-        first: The first length tried, above 0.
-        most: No step is longer than this.
-        doublings: How often the length is doubled, or halved, to find the bracket.
-        halvings: How often the bracket is halved: 6 gives the length to 1.6 % of the bracket.
-
-    Returns:
-        A length above 0 for which `loss` was called and found within the bound.
-
-    Raises:
-        MethodError: even the shortest step tried goes beyond the bound.
-    """
-
-    def within(length: float) -> bool:
-        value = loss(length)
-        return math.isfinite(value) and value <= bound
-
-    low = high = min(first, most)
-    if within(high):
-        for _ in range(doublings):
-            if low >= most:
-                return low
-            high = min(2 * low, most)
-            if not within(high):
-                break
-            low = high
-        else:
-            return low
-    else:
-        for _ in range(doublings):
-            low = high / 2
-            if within(low):
-                break
-            high = low
-        else:
-            raise MethodError(
-                f"no step along the direction, however short, keeps the retain loss within {bound:.4g}",
-                "raise method.tolerance, or give retain rows that the model knows",
-            )
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        if within(middle):
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 def step_within(
