@@ -99,3 +99,18 @@ def test_relearn_rows(unsay, tmp_path):
     assert bad.code == 2 and "rows.jsonl:1" in bad.err and "rows.jsonl:2" in bad.err
     assert not (tmp_path / "work/other").exists()
     assert "--split forget" in unsay("import", "relearn", "--help").out
+
+
+def test_open_unlearning(unsay, tmp_path):
+    rows = {str(i): {"prob": 0.1 * i + 0.1, "avg_loss": 1.0} for i in range(5)}
+    (tmp_path / "evals").mkdir()
+    file = tmp_path / "evals" / "TOFU_EVAL.json"
+    file.write_text(json.dumps({"forget_Q_A_Prob": {"agg_value": 0.3, "value_by_index": rows}}))
+    done = unsay("import", "open-unlearning", tmp_path / "evals")
+    assert done.code == 0, done.err
+    assert "probability (forget)" in done.out and "clusters are unknown" in done.out
+    file.write_text('{"forget_Q_A_Prob": 3}')
+    bad = unsay("import", "open-unlearning", tmp_path / "evals", "--out", "other")
+    assert bad.code == 2 and "forget_Q_A_Prob is not a table" in bad.err
+    assert not (tmp_path / "work/other").exists()
+    assert "--retrained" in unsay("import", "--help").out

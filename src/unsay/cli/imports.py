@@ -18,6 +18,7 @@ imports = typer.Typer(
     [bold]Examples[/bold]
 
       unsay import relearn forget.jsonl --split forget
+      unsay import open-unlearning saves/unlearn/my_task/evals --retrained saves/eval/retain90
       unsay import tofu-log eval_log_aggregated.json --retrained retain90/eval_log_aggregated.json
 
     Nothing is measured again where the files bring the numbers; "unsay report" writes the report anew.
@@ -77,6 +78,38 @@ def relearn(
     from ..interchange.relearn import import_relearn
 
     _show(import_relearn(file, split=split, out=out, overwrite=overwrite, command=_typed()))  # type: ignore[arg-type]
+
+
+@imports.command("open-unlearning")
+def open_unlearning(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the unlearned model's evaluation, with TOFU_EVAL.json or MUSE_EVAL.json.")
+    ],
+    before: Annotated[Path | None, typer.Option("--before", help="That of the model before unlearning.")] = None,
+    retrained: Annotated[
+        Path | None, typer.Option("--retrained", help="That of the model trained without the forget rows.")
+    ] = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    debug: Debug = False,
+) -> None:
+    """Scores, intervals and a report from an evaluation by open-unlearning.
+
+    Reads *_EVAL.json (values by index) and *_SUMMARY.json. Metrics that are defined as ours have our names, the others
+    keep theirs and are not judged. A folder with folders called before, after and retrained is read as a whole.
+
+    [bold]Examples[/bold]
+
+      unsay import open-unlearning saves/unlearn/my_task/evals
+      unsay import open-unlearning saves/unlearn/my_task/evals --before saves/eval/full --retrained saves/eval/retain90
+    """
+    from ..interchange.open_unlearning import import_open_unlearning
+
+    _show(
+        import_open_unlearning(
+            folder, before=before, retrained=retrained, out=out, overwrite=overwrite, command=_typed()
+        )
+    )
 
 
 def _typed() -> list[str]:
