@@ -5,7 +5,7 @@ export TOKENIZERS_PARALLELISM := false
 # idle OpenMP threads must not spin on the core that another process needs
 export GOMP_SPINCOUNT := 0
 
-.PHONY: demo test test-quick check bench methods lock browser golden
+.PHONY: demo test test-quick check bench methods uipe lock browser golden
 
 demo: .venv/ready  ## teach, unlearn, measure, attack, report: runs/demo/report.html
 	$(BIN)/unsay run demo out=runs/demo --overwrite
@@ -29,6 +29,9 @@ bench: .venv/ready  ## ratios against the plain loops of bench/, into BENCHMARKS
 
 methods: .venv/ready  ## every method from its preset on people-small, into docs/methods.md
 	$(BIN)/python -m bench.methods
+
+uipe: .venv/ready  ## extrapolation: the trade-off, related knowledge, the coefficient, into docs/uipe.md
+	$(BIN)/python -m bench.uipe
 
 lock: .venv/ready  ## write the exact versions that are installed
 	$(BIN)/pip freeze --exclude-editable --exclude unsay | sed 's/+cpu$$//' > requirements.lock
