@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "run": "pipeline",
     "evaluate": "pipeline",
+    "evaluate_harness": "harness",
     "Plan": "config.plan",
     "ModelSpec": "config.plan",
     "DataSpec": "config.plan",

@@ -40,8 +40,8 @@ def evaluate_harness(
     Args:
         target: A run folder, or a model folder, hub id or alias.
         tasks: Names of tasks, groups or tags of the harness.
-        changes: ``key=value`` words: ``harness.limit=``, ``harness.shots=``, ``harness.batch=``, ``harness.chat=``; for
-            a model also ``model.template=`` and the like.
+        changes: ``key=value`` words: ``harness.limit=``, ``harness.shots=``, ``harness.batch=``, ``harness.chat=``,
+            ``harness.include=`` (a folder with tasks of your own); for a model also ``model.template=`` and the like.
         reporter: Where progress goes.
 
     Returns:
@@ -115,12 +115,10 @@ def _models(
 
 def _ask(run: Run, harness: Harness, tag: str, model: Subject, tasks: Sequence[str]) -> str:
     """Ask what was not asked before; returns the model's fingerprint."""
-    keys = {
-        task: digest([model.fingerprint, task, dataclasses.asdict(harness.settings), harness.version]) for task in tasks
-    }
+    keys = {task: digest([model.fingerprint, harness.key(task)]) for task in tasks}
     left = [task for task in tasks if _read(_file(run, tag, task)).get("key") != keys[task]]
     if left:
-        asked = harness.ask(model.load(), left)
+        asked = harness.ask(model.load(), left, run.progress)
         with run.progress(f"harness {tag}", len(left), "tasks") as bar:
             for task in left:
                 with run.stage(f"harness {tag} {task}"):

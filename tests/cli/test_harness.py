@@ -32,7 +32,8 @@ def lm_eval(monkeypatch):
     module.calls, module.models, module.fails = [], [], {}
 
     class TaskManager:
-        all_tasks = TASKS
+        def __init__(self, include_path):
+            self.all_tasks = TASKS if include_path is None else (*TASKS, "mine")
 
     class HFLM:
         def __init__(self, pretrained, tokenizer, batch_size):
@@ -157,6 +158,19 @@ def test_a_run_keeps_the_scores_and_its_report_shows_them(unsay, rows, tiny_mode
     assert limited.code == 0 and len(lm_eval.calls) == 8, "asked in another way"
 
 
+def test_tasks_of_your_own_are_asked_again_when_their_files_change(unsay, tiny_model, lm_eval, tmp_path):
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "mine.yaml").write_text("task: mine")
+    words = ["evaluate", tiny_model, "--harness", "mine", f"harness.include={tmp_path / 'tasks'}", "-q"]
+    for _ in range(2):
+        done = unsay(*words)
+        assert done.code == 0, done.err
+    assert len(lm_eval.calls) == 1
+    (tmp_path / "tasks" / "mine.yaml").write_text("task: mine\noutput_type: generate_until")
+    assert unsay(*words).code == 0
+    assert len(lm_eval.calls) == 2
+
+
 def test_a_failing_task_names_itself_and_keeps_the_others(unsay, tiny_model, lm_eval):
     lm_eval.fails["gsm8k"] = ConnectionError("the hub\nis away")
     failed = unsay("evaluate", tiny_model, "--harness", "mmlu,gsm8k", "-q")
@@ -182,6 +196,8 @@ def test_out_of_memory_names_the_knob(unsay, tiny_model, lm_eval):
         (["--harness", "mmlu", "harness.limit=many"], "harness.limit: input should be a valid integer"),
         (["--harness", "mmlu", "harness.batch=0"], "batch is 0, expected at least 1"),
         (["--harness", "mmlu", "mdl.template=plain"], "mdl: no such setting"),
+        (["--harness", "mmlu", "harness.include=nowhere"], "include is nowhere: no such folder"),
+        (["--harness", "mine"], "lm-eval has no task 'mine'"),
     ],
 )
 def test_bad_words(unsay, tiny_model, lm_eval, words, message):

@@ -1,7 +1,8 @@
 """General ability through lm-evaluation-harness: MMLU, GSM8K, WMDP and its other tasks are asked by it, never here.
 
 Its numbers become `Score`s: the value, n, value ± 1.96 standard errors (Clopper–Pearson where all answers were right or
-all wrong, since the standard error is 0 then), and the value of every question.
+all wrong, since the standard error is 0 then; resampled texts for perplexities, which have none), and the value of
+every question.
 
 Paper: Gao et al. 2024, https://github.com/EleutherAI/lm-evaluation-harness.
 Limits: prompts are the task's own. A guard prompt goes before them as the system instruction; a model with a logit
@@ -16,18 +17,25 @@ import importlib
 import importlib.metadata
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .. import stats
 from ..errors import DataError, MissingExtra, PlanError, ResourceError
 from ..metrics.score import Score, unscored
 from ..models.patches import Offset
-from ..naming import kebab
+from ..naming import digest, file_digest, kebab
+from .harness_bars import Progress, our_bars
 
 if TYPE_CHECKING:
     from ..models.lm import LM
+
+Kept = TypeVar("Kept")
 
 LEAST = (0, 4, 11)
 """Oldest release whose results are read."""
@@ -36,6 +44,12 @@ _Z = 1.96
 _SHARES = frozenset({"acc", "acc_norm", "exact_match", "em", "f1", "mc1", "mc2"})
 """Metrics between 0 and 1, whose intervals end there."""
 _NO_METRICS = frozenset({"alias", "name", "samples", "sample_len", "sample_count"})
+_ROLLING: Mapping[str, Callable[[float], float]] = {
+    "word_perplexity": lambda nats: float(np.exp(nats)),
+    "byte_perplexity": lambda nats: float(np.exp(nats)),
+    "bits_per_byte": lambda nats: nats / math.log(2),
+}
+"""Metrics of texts read as a whole, as functions of the mean loss per word or byte in nats."""
 _BOOTSTRAP = 1000
 """Resamples behind the standard errors of the few metrics that are no means."""
 _HAZARDS = "wmdp"
@@ -54,12 +68,16 @@ class HarnessSettings:
     """Questions of one forward."""
     chat: bool = False
     """Put prompts into the tokenizer's chat template; published numbers mostly do not."""
+    include: str | None = None
+    """A folder with tasks of your own (YAML), beside those that the harness brings."""
 
     def __post_init__(self) -> None:
         for name, least in (("shots", 0), ("limit", 1), ("batch", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise PlanError(f"{name} is {value}, expected at least {least}", f"harness.{name}={max(least, 8)}")
+        if self.include is not None and not Path(self.include).expanduser().is_dir():
+            raise PlanError(f"include is {self.include}: no such folder", "harness.include=FOLDER with task YAML files")
 
 
 @dataclass(frozen=True)
@@ -106,7 +124,17 @@ class Harness:
     def __init__(self, settings: HarnessSettings) -> None:
         self.settings = settings
         self.version = check_installed()
-        self._tasks: Any = importlib.import_module("lm_eval.tasks").TaskManager()
+        own = str(Path(settings.include).expanduser()) if settings.include else None
+        self._tasks: Any = importlib.import_module("lm_eval.tasks").TaskManager(include_path=own)
+
+    def key(self, task: str) -> str:
+        """Content hash of a task and how it is asked; tasks of your own count with all their files."""
+        files: list[Any] = []
+        if self.settings.include:
+            folder = Path(self.settings.include).expanduser()
+            files = sorted([str(f.relative_to(folder)), file_digest(f)] for f in folder.rglob("*") if f.is_file())
+        asked = {**asdict(self.settings), "include": files}
+        return digest([task, asked, self.version])
 
     def check(self, tasks: Sequence[str]) -> None:
         """Raise unless the harness knows every task.
@@ -121,12 +149,15 @@ class Harness:
                 meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
                 raise PlanError(f"lm-eval has no task {task!r}{meant}", "'lm-eval ls tasks' lists them")
 
-    def ask(self, lm: LM, tasks: Sequence[str]) -> Iterator[tuple[str, list[TaskScore]]]:
+    def ask(
+        self, lm: LM, tasks: Sequence[str], progress: Progress | None = None
+    ) -> Iterator[tuple[str, list[TaskScore]]]:
         """Every task with its scores, one after the other.
 
         Args:
             lm: The model; it and its tokenizer stay as they are.
             tasks: Names of tasks, groups or tags.
+            progress: Makes the bars; None shows none.
 
         Raises:
             DataError: a task's questions cannot be had, or it refuses to run.
@@ -139,9 +170,12 @@ class Harness:
         # The harness sets padding and special tokens on the tokenizer it is given.
         tokenizer = copy.deepcopy(lm.tokenizer)
         hflm = importlib.import_module("lm_eval.models.huggingface").HFLM
-        wrapped = hflm(pretrained=lm.model, tokenizer=tokenizer, batch_size=self.settings.batch)
+        with our_bars("", None):
+            wrapped = hflm(pretrained=lm.model, tokenizer=tokenizer, batch_size=self.settings.batch)
         for task in tasks:
-            yield task, scores_of(self._evaluate(wrapped, task, lm.template.guard), task)
+            with our_bars(task, progress):
+                found = self._evaluate(wrapped, task, lm.template.guard)
+            yield task, scores_of(found, task)
 
     def _evaluate(self, wrapped: Any, task: str, guard: str) -> Mapping[str, Any]:
         settings = self.settings
@@ -208,8 +242,11 @@ def _scores(results: Mapping[str, Any], name: str) -> Iterator[TaskScore]:
     for key, value in _numbers(row).items():
         metric, _, filtered = key.partition(",")
         stderr = row.get(f"{metric}_stderr,{filtered}" if filtered else f"{metric}_stderr")
-        values = dict(_values(results, leaves, metric, filtered))
-        score = _score(metric, float(value), stderr, n or len(values), values, shots)
+        if metric in _ROLLING and (read := dict(_values(results, leaves, metric, filtered, _is_pair))):
+            score = _read(metric, float(value), read, shots)
+        else:
+            values = dict(_values(results, leaves, metric, filtered, _is_number))
+            score = _score(metric, float(value), stderr, n or len(values), values, shots)
         hazard = name.startswith(_HAZARDS)
         better = directions.get(metric)
         wanted = None if better is None else "up" if better != hazard else "down"
@@ -236,7 +273,8 @@ def _score(metric: str, value: float, stderr: Any, n: int, values: Mapping[str, 
         extra["stderr"] = error
     elif error == 0:
         note = "the values do not vary: no interval"
-    return Score(value, dict(values), n, ci, note, 0, extra)
+    each = {name: float(one) for name, one in values.items()}
+    return Score(value, each, n, ci, note, 0, extra)
 
 
 def _numbers(row: Mapping[str, Any]) -> dict[str, float]:
@@ -264,16 +302,52 @@ def _below(results: Mapping[str, Any], name: str) -> list[str]:
     return found
 
 
+def _read(metric: str, value: float, read: Mapping[str, tuple[float, float]], shots: int | None) -> Score:
+    """A text read as a whole: the harness sums log-likelihoods and units; the interval resamples the texts.
+
+    Args:
+        metric: A key of `_ROLLING`.
+        value: What the harness made of them.
+        read: Log-likelihood in nats, and words or bytes, of every text.
+        shots: Answered examples before each.
+    """
+    of = _ROLLING[metric]
+    ids = list(read)
+    table = np.array([read[i] for i in ids], np.float64)  # [n, 2]
+    if not math.isfinite(value) or not np.isfinite(table).all():
+        return unscored("lm-evaluation-harness returned a number that is not finite")
+
+    def together(picks: NDArray[Any]) -> float:
+        likely, units = table[picks.astype(np.intp)].sum(0)
+        return of(-likely / units)
+
+    found = stats.estimate({i: float(k) for k, i in enumerate(ids)}, dict.fromkeys(ids, ""), together)
+    each = {i: of(-likely / units) for i, (likely, units) in zip(ids, table, strict=True)}
+    extra = {} if shots is None else {"shots": float(shots)}
+    return Score(value, each, found.n, found.ci, found.note, found.clusters, extra)
+
+
 def _values(
-    results: Mapping[str, Any], leaves: Sequence[str], metric: str, filtered: str
-) -> Iterator[tuple[str, float]]:
-    """The metric's value of every question by ``<task>:<number>``; none where it is no number per question."""
+    results: Mapping[str, Any],
+    leaves: Sequence[str],
+    metric: str,
+    filtered: str,
+    wanted: Callable[[Any], TypeGuard[Kept]],
+) -> Iterator[tuple[str, Kept]]:
+    """The metric's value of every question by ``<task>:<number>``; those that are not `wanted` are left out."""
     for leaf in leaves:
         for sample in results.get("samples", {}).get(leaf, ()):
             value = sample.get(metric)
-            right = not filtered or sample.get("filter", filtered) == filtered
-            if right and isinstance(value, (bool, int, float)) and math.isfinite(value):
-                yield f"{leaf}:{sample.get('doc_id')}", float(value)
+            if (not filtered or sample.get("filter", filtered) == filtered) and wanted(value):
+                yield f"{leaf}:{sample.get('doc_id')}", value
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, (bool, int, float)) and math.isfinite(value)
+
+
+def _is_pair(value: Any) -> TypeGuard[tuple[float, float]]:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and value[1] > 0
 
 
 def _absent(task: str, reason: str) -> TaskScore:

@@ -133,6 +133,19 @@ def test_shares_end_at_their_bounds_and_other_metrics_do_not():
     assert changed(**{"word_perplexity,none": 1.0, "word_perplexity_stderr,none": 2.0}).ci[0] < 0
 
 
+def test_texts_read_as_a_whole_are_resampled():
+    """10 and 30 nats over 5 and 10 bytes: 40/15 nats a byte together, 2 and 3 each; no mean of rates."""
+    pairs = [(-10.0, 5), (-30.0, 10)] * 10
+    both = -sum(nats for nats, _ in pairs) / sum(size for _, size in pairs)
+    row = {"bits_per_byte,none": both / math.log(2), "bits_per_byte_stderr,none": "N/A"}
+    samples = [{"doc_id": i, "filter": "none", "bits_per_byte": pair} for i, pair in enumerate(pairs)]
+    score = one({"results": {"t": row}, "samples": {"t": samples}, "n-samples": {"t": {"effective": 20}}}, "t").score
+    assert score.value == pytest.approx(40 / 15 / math.log(2)) and score.n == 20
+    assert score.ci[0] < score.value < score.ci[1] and 2 / math.log(2) < score.ci[0]
+    assert score.per_example["t:0"] == pytest.approx(2 / math.log(2))
+    assert score.per_example["t:1"] == pytest.approx(3 / math.log(2))
+
+
 def test_lower_is_better():
     results = {
         "results": {"wikitext": {"word_perplexity,none": 20.0, "word_perplexity_stderr,none": 1.0}},
