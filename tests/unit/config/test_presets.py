@@ -1,4 +1,4 @@
-"""Every preset resolves to a plan that can be printed and read again; those of published benchmarks say what they must."""
+"""Every preset resolves to a plan that can be printed and read again; published benchmarks say what they must."""
 
 import pytest
 

@@ -10,7 +10,14 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    PreTrainedTokenizerFast,
+)
 
 from unsay.data.example import Example
 from unsay.errors import Interrupted, ModelError
@@ -104,6 +111,45 @@ def test_labels_are_read_from_the_configuration(nli):
             shares = model(**tokenizer()(*pair, return_tensors="pt")).logits[0].double().softmax(-1)
         ours = found[pair]
         assert (ours.contradiction, ours.entailment, ours.neutral) == pytest.approx(shares.tolist(), abs=1e-6)
+
+
+ORDERS = [
+    {0: "entailment", 1: "neutral", 2: "contradiction"},
+    {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"},
+    {0: "Neutral", 1: "Entailed", 2: "Contradicts"},
+]
+SIZES = {"vocab_size": len(WORDS), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+SIZES |= {"intermediate_size": 16, "max_position_embeddings": 80, "pad_token_id": 0}
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta-v2", "distilbert", "modernbert"])
+@pytest.mark.parametrize("names", ORDERS, ids=lambda names: names[0])
+def test_any_architecture_and_any_order_of_labels(tmp_path, kind, names):
+    torch.manual_seed(0)
+    sizes = (
+        SIZES if kind != "distilbert" else {"vocab_size": 15, "dim": 16, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
+    )
+    config = AutoConfig.for_model(kind, **sizes, id2label=names, label2id={name: i for i, name in names.items()})
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32).eval()
+    with torch.no_grad():
+        for p in model.classifier.parameters():
+            p.normal_(std=2.0)
+    model.save_pretrained(tmp_path / "nli")
+    marks = tokenizer()
+    if getattr(config, "type_vocab_size", 0) < 2:
+        marks.model_input_names = ["input_ids", "attention_mask"]
+    marks.save_pretrained(tmp_path / "nli")
+    places = classifier.labels(tmp_path / "nli")
+    assert [names[i].lower()[:6] for i in places] == ["entail", "neutra", "contra"]
+    pairs = [("she is a baker .", "he is a vet ."), ("he is in rome .", "he is not in rome .")]
+    found = {pair: verdict for batch in classifier.verdicts(tmp_path / "nli", pairs) for pair, verdict in batch.items()}
+    for pair in pairs:
+        with torch.no_grad():
+            logits = model(**marks(*pair, return_tensors="pt")).logits[0].double()
+        said = found[pair]
+        assert (said.entailment, said.neutral, said.contradiction) == pytest.approx(
+            logits.softmax(-1)[places].tolist(), abs=1e-5
+        )
 
 
 def test_other_labels_are_refused(nli):
