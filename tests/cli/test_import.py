@@ -114,3 +114,21 @@ def test_open_unlearning(unsay, tmp_path):
     assert bad.code == 2 and "forget_Q_A_Prob is not a table" in bad.err
     assert not (tmp_path / "work/other").exists()
     assert "--retrained" in unsay("import", "--help").out
+
+
+def test_export(unsay, log, tmp_path):
+    assert unsay("import", "tofu-log", log, "--retrained", log, "--out", "here").code == 0
+    table = unsay("export", "here", "--format", "csv")
+    assert table.code == 0 and table.out.startswith("model,metric,value")
+    assert "after,probability@forget," in table.out
+    done = unsay("export", "here", "--format", "open-unlearning", "--out", "ou")
+    assert done.code == 0 and done.out == "open-unlearning ou\n"
+    assert (tmp_path / "work/ou/after/TOFU_EVAL.json").is_file()
+    back = unsay("import", "open-unlearning", "ou")
+    assert back.code == 0, back.err
+    rows = {(r["model"], r["metric"]): r["value"] for r in json.loads((tmp_path / "work/here/scores.json").read_text())}
+    again = json.loads((tmp_path / "work/runs/import-ou/scores.json").read_text())
+    assert {(r["model"], r["metric"]): r["value"] for r in again} == rows
+    wrong = unsay("export", "here", "--format", "excel")
+    assert wrong.code == 2 and "expected open-unlearning, csv, latex" in wrong.err
+    assert "unsay import open-unlearning mine-ou" in unsay("export", "--help").out

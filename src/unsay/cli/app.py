@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ..errors import UnsayError
 from .bench import bench
+from .exports import export
 from .imports import imports
 from .words import numbers, start
 
@@ -36,6 +37,7 @@ app = typer.Typer(
     """,
 )
 app.add_typer(imports, name="import")
+app.command("export")(export)
 app.add_typer(bench, name="bench")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

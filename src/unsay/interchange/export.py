@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import PlanError, RunError
-from ..report.folder import RunFolder, read_run
+from ..report.folder import RunFolder
+from ..report.report import load
 from ..runs import atomic
 from .export_latex import latex
 from .export_open_unlearning import evaluations
@@ -54,9 +55,9 @@ def export(run_dir: Path | str, format: str, out: Path | str | None = None, *, o
     """
     if format not in FORMATS:
         raise PlanError(f"--format {format!r}: expected {', '.join(FORMATS)}", f"--format {FORMATS[1]}")
-    run = read_run(Path(run_dir).expanduser())
+    run, _ = load(Path(run_dir).expanduser(), None)  # without the forget texts where the plan hides them
     if not run.scores:
-        raise RunError(f"{run_dir} has no scores yet", "finish the run, or measure it: unsay evaluate RUN --benchmark …")
+        raise RunError(f"{run_dir} has no scores yet", "finish the run, or unsay evaluate RUN --benchmark NAME")
     if format in _TEXTS:
         text = _TEXTS[format](run)
         if out is None:

@@ -1,4 +1,4 @@
-r"""A run's scores as a LaTeX table: metrics by models, intervals as subscripts. Needs ``\usepackage{booktabs}`` alone."""
+r"""A run's scores as a LaTeX table: metrics by models, intervals as subscripts. Needs ``\usepackage{booktabs}``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': "''",
     "–": "--",
     "—": "---",
     "−": "$-$",
@@ -32,8 +32,8 @@ _SPECIAL = {
     "“": "``",
     "”": "''",
     **{c: f"\\{c}" for c in "&%$#_{}"},
+    **{c: f"{{{c}}}" for c in "[]*"},  # at the beginning of a line they would be an argument of the line break before
 }
-_SPECIAL['"'] = "''"
 _WANTED = {"up": r"$\uparrow$", "down": r"$\downarrow$", "match": "$=$"}
 _POWER = re.compile(r"^(-?[\d.]+)e([+-]?\d+)$")
 
@@ -52,8 +52,8 @@ def latex(run: RunFolder) -> str:
     for title, rows in grouped(run):
         lines += [r"\midrule", f"\\multicolumn{{{len(tags) + 3}}}{{l}}{{\\emph{{{escape(title)}}}}} \\\\"]
         for row in rows:
-            cells = [_cell(cell) for cell in row.cells]
-            lines.append(_line([escape(label(row.metric)), _WANTED.get(row.metric.wanted or "", ""), *cells, escape(row.n)]))
+            wanted = _WANTED.get(row.metric.wanted or "", "")
+            lines.append(_line([escape(label(row.metric)), wanted, *map(_cell, row.cells), escape(row.n)]))
     about = f"{escape(run.benchmark)}: " if run.benchmark else ""
     lines += [
         r"\bottomrule",

@@ -1,8 +1,8 @@
-"""A run's scores as ``TOFU_EVAL.json`` and ``TOFU_SUMMARY.json`` (``MUSE_…`` for muse), which `open_unlearning` reads back.
+"""A run's scores as ``TOFU_EVAL.json`` and ``TOFU_SUMMARY.json`` (``MUSE_…`` for muse); `open_unlearning` reads them.
 
 Our metrics have their names there (`_ou_names`), the others keep ours. Rows are numbered by split in their order; each
-says its id, and its entity where it has one. Of truth ratios on rows to keep a run knows max(0, 1 − R) and not R, so the
-rows have it as ``aggregate`` and no ``score``.
+says its id, and its entity where it has one. Of truth ratios on rows to keep a run knows max(0, 1 − R) and not R, so
+the rows have it as ``aggregate`` and no ``score``.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from ..runs.manifest import ModelRecord
 from ..scoring import metric_row
 from ._folder import Imported, choose, write
 from ._ou_names import KNOWN, UTILITY, Known, known, split_of
+from .export_open_unlearning import AGGREGATE
 from .ou_files import Entry, Evaluation, Fields, find, read_evaluation
 
 _CITE = "open-unlearning, arXiv 2506.12618"
@@ -78,18 +79,19 @@ def import_open_unlearning(
     name = Path(path).expanduser().resolve().name.removesuffix(".json")
     folder = choose(out, name, overwrite)
     scores = {tag: scored(own, by_tag.get("retrained")) for tag, own in by_tag.items()}
+    who = _who(by_tag.values())
     shown = ", ".join(f"{tag} {own.path}" for tag, own in by_tag.items())
     imported = Imported(
         name,
         _about(by_tag, scores),
         scores,
         {tag: ModelRecord(str(own.path), f"evaluation {own.fingerprint}") for tag, own in by_tag.items()},
-        rows_of(by_tag.values()),
+        rows_of(by_tag.values(), who),
         {},
         {tag: _said(own) for tag, own in by_tag.items()},
         [
             f"imported from open-unlearning, no model was measured here: {shown}",
-            _CLUSTERS,
+            *([] if who else [_CLUSTERS]),
             *(f"{tag}: {note}" for tag, own in by_tag.items() for note in own.notes),
         ],
     )
@@ -99,27 +101,28 @@ def import_open_unlearning(
 def scored(own: Evaluation, retrained: Evaluation | None = None) -> dict[str, Score]:
     """Metric id → score of one model: ours where the definition is the same, under its own name otherwise."""
     found: dict[str, Score] = {}
+    who = _who([own])
     for name, entry in own.entries.items():
-        metric, score = _one(name, entry)
+        metric, score = _one(name, entry, who)
         found[metric] = score
     for name in ("forget_quality", "privleak", "model_utility"):
         ours = KNOWN[name]
         at = next((n for n in own.entries if known(n) is ours), name)
         entry = own.entries.get(at, Entry(None, {}, {}))
-        made = {"forget_quality": _quality, "privleak": _privleak}.get(name)
-        score = made(entry, own, retrained) if made else _utility(entry, own)
+        made = {"forget_quality": _quality, "privleak": _privleak, "model_utility": _utility}[name]
+        score = made(entry, own, retrained, who)
         if at in own.entries or score.scored:
             found[ours.id] = score
     return found
 
 
-def _one(name: str, entry: Entry) -> tuple[str, Score]:
+def _one(name: str, entry: Entry, who: Mapping[str, str]) -> tuple[str, Score]:
     """Our id (or the name there), and the score."""
     ours, split = known(name), split_of(name)
     if entry.summary:
         return ours.id if ours else name, _bare(entry, "from the summary alone: no rows, no interval")
     if {"forget", "holdout"} <= entry.rows.keys():
-        return ours.id if ours else name, _auc(entry, ours)
+        return ours.id if ours else name, _auc(entry, ours, who)
     rows = entry.rows.get("", {})
     if not rows:
         return ours.id if ours else name, _bare(entry, "no per-index values, no interval")
@@ -131,7 +134,7 @@ def _one(name: str, entry: Entry) -> tuple[str, Score]:
     else:
         name_here = ours.id if ours and field else name
     note = ours.differs if ours and name_here != name else ""
-    return name_here, _mean(entry, per_example, note, matched=bool(field), unit=ours is not None)
+    return name_here, _mean(entry, per_example, who, note, matched=bool(field), unit=ours is not None)
 
 
 def _values(
@@ -145,7 +148,7 @@ def _values(
     if isinstance(shape, TruthRatio):
         readings = [_folded if shape.aggregate == "forget" else _knowing, float]
     for field in order:
-        for reading in readings:
+        for reading in readings if field != AGGREGATE else [float]:
             values = {i: reading(row[field]) for i, row in rows.items() if field in row}
             if not all(map(math.isfinite, values.values())):
                 continue
@@ -154,15 +157,17 @@ def _values(
     return "", {i: row[order[0]] for i, row in rows.items() if order and math.isfinite(row.get(order[0], math.nan))}
 
 
-def _mean(entry: Entry, values: Mapping[str, float], note: str, *, matched: bool, unit: bool) -> Score:
+def _mean(
+    entry: Entry, values: Mapping[str, float], who: Mapping[str, str], note: str, *, matched: bool, unit: bool
+) -> Score:
     if not matched or not values:
         score = _bare(entry, "the value is not the mean of the per-index values: no interval")
         return Score(score.value, dict(values), len(values), None, score.note)
     inside = unit and all(0 <= v <= 1 for v in values.values())
-    made = stats.mean(values, {}, bounds=(0.0, 1.0) if inside else None)
+    made = stats.mean(values, who, bounds=(0.0, 1.0) if inside else None)
     value = made.value if entry.value is None else entry.value
     said = "" if entry.value is not None else "no aggregate in the file: the mean of its rows"
-    return Score(value, dict(values), made.n, made.ci, join(note, said, made.note))
+    return Score(value, dict(values), made.n, made.ci, join(note, said, made.note), made.clusters)
 
 
 def _signals(entry: Entry) -> tuple[dict[str, float], dict[str, float]]:
@@ -175,25 +180,25 @@ def _signals(entry: Entry) -> tuple[dict[str, float], dict[str, float]]:
     return parts[0], parts[1]
 
 
-def _auc(entry: Entry, ours: Known | None) -> Score:
+def _auc(entry: Entry, ours: Known | None, who: Mapping[str, str]) -> Score:
     members, others = _signals(entry)
     if not members or not others:
         return _bare(entry, "no per-index values, no interval")
-    made = stats.auc(members, others, {})
+    made = stats.auc(members, others, who)
     value = made.value if entry.value is None else entry.value
     extra = {"two_sided": abs(value - 0.5), "members": float(len(members)), "others": float(len(others))}
     if not _close(made.value, value):
         note = "the value is not the AUC of the per-index values: no interval"
         return Score(value, {**others, **members}, made.n, None, note, 0, extra)
     note = join(ours.differs if ours else "", made.note)
-    return Score(value, {**others, **members}, made.n, made.ci, note, 0, extra)
+    return Score(value, {**others, **members}, made.n, made.ci, note, made.clusters, extra)
 
 
-def _quality(entry: Entry, own: Evaluation, retrained: Evaluation | None) -> Score:
+def _quality(entry: Entry, own: Evaluation, retrained: Evaluation | None, who: Mapping[str, str]) -> Score:
     """As given; where it is not given, the KS test against the retrained evaluation's truth ratios."""
     ratios = [_ratios(model) if model else {} for model in (own, retrained)]
     if entry.value is None and not all(ratios):
-        return unscored("not computed there; give the retrained model's evaluation: --retrained DIR")
+        return unscored(entry.note or "not computed there; give the retrained model's evaluation: --retrained DIR")
     if not all(ratios):
         return Score(_number(entry), {}, len(ratios[0]), None, "as given")
     distance, p = stats.ks(*(list(of.values()) for of in ratios))
@@ -216,33 +221,33 @@ def _ratios(model: Evaluation) -> dict[str, float]:
     return {}
 
 
-def _privleak(entry: Entry, own: Evaluation, retrained: Evaluation | None) -> Score:
+def _privleak(entry: Entry, own: Evaluation, retrained: Evaluation | None, who: Mapping[str, str]) -> Score:
     """As given; with an interval where it is the one against the retrained evaluation's Min-K% AUC."""
     if entry.value is None:
-        return unscored("not computed there")
+        return unscored(entry.note or "not computed there")
     models = [model for model in (own, retrained) if model and "mia_min_k" in model.entries]
     pairs = [_signals(model.entries["mia_min_k"]) for model in models]
     if len(pairs) == 2 and all(all(pair) for pair in pairs):
-        made = stats.auc_pair(pairs[0], pairs[1], {}, _percent)
+        made = stats.auc_pair(pairs[0], pairs[1], who, _percent)
         if math.isfinite(made.value) and _close(made.value, entry.value, 1e-4):
-            return Score(entry.value, {}, made.n, made.ci, made.note)
+            return Score(entry.value, {}, made.n, made.ci, made.note, made.clusters)
     return Score(_number(entry), {}, 0, None, "as given; no interval without the retrained model's mia_min_k rows")
 
 
-def _utility(entry: Entry, own: Evaluation) -> Score:
+def _utility(entry: Entry, own: Evaluation, retrained: Evaluation | None, who: Mapping[str, str]) -> Score:
     """As given; with an interval where it is the harmonic mean of the nine parts."""
     if entry.value is None:
-        return unscored("not computed there")
-    by_id = {known(name): _one(name, part)[1] for name, part in own.entries.items() if known(name)}
+        return unscored(entry.note or "not computed there")
+    by_id = {known(name): _one(name, part, who)[1] for name, part in own.entries.items() if known(name)}
     parts = {split: [by_id.get(KNOWN[name]) for name in names] for split, names in UTILITY.items()}
     flat = [part for of in parts.values() for part in of]
     if all(part is not None and part.ci is not None for part in flat):
         groups = {split: [part.per_example for part in of if part] for split, of in parts.items()}
-        made = stats.harmonic_mean(groups, {})
+        made = stats.harmonic_mean(groups, who)
         if _close(made.value, entry.value):
             names = (name for of in UTILITY.values() for name in of)
             extra = {KNOWN[name].id: part.value for name, part in zip(names, flat, strict=True) if part}
-            return Score(entry.value, {}, made.n, made.ci, made.note, 0, extra)
+            return Score(entry.value, {}, made.n, made.ci, made.note, made.clusters, extra)
     return Score(_number(entry), {}, 0, None, "as given; not the harmonic mean of nine parts with rows: no interval")
 
 
@@ -264,7 +269,7 @@ def _percent(auc: Floats, retrained: Floats) -> Floats:
 def _bare(entry: Entry, note: str) -> Score:
     """A value without rows."""
     if entry.value is None:
-        return unscored("not computed there")
+        return unscored(entry.note or "not computed there")
     if not math.isfinite(entry.value):
         return unscored("the file has no finite number")
     return Score(entry.value, note=note)
@@ -278,7 +283,7 @@ def _close(one: float, other: float, tolerance: float = 1e-5) -> bool:
     return math.isclose(one, other, rel_tol=tolerance, abs_tol=1e-6)
 
 
-def rows_of(evaluations: Iterable[Evaluation]) -> dict[str, list[Example]]:
+def rows_of(evaluations: Iterable[Evaluation], who: Mapping[str, str]) -> dict[str, list[Example]]:
     """Every row of every metric, by split, with its texts where a generation was logged."""
     texts: dict[tuple[str, str], tuple[str, str, str]] = {}
     seen: dict[tuple[str, str], None] = {}
@@ -292,8 +297,20 @@ def rows_of(evaluations: Iterable[Evaluation]) -> dict[str, list[Example]]:
     found: dict[str, list[Example]] = {}
     for split, i in sorted(seen, key=lambda at: (at[0], int(at[1]) if at[1].isdecimal() else math.inf, at[1])):
         asked, gold, _ = texts.get((split, i), ("", "", ""))
-        found.setdefault(split, []).append(Example(asked, gold, id=f"{split}-{i}"))
+        name = f"{split}-{i}"
+        found.setdefault(split, []).append(Example(asked, gold, id=name, meta={"entity": who.get(name, "")}))
     return found
+
+
+def _who(evaluations: Iterable[Evaluation]) -> dict[str, str]:
+    """Entity by example id, as far as the files name any."""
+    return {
+        f"{part or split_of(name)}-{i}": entity
+        for own in evaluations
+        for name, entry in own.entries.items()
+        for part, of in entry.entities.items()
+        for i, entity in of.items()
+    }
 
 
 def _said(own: Evaluation) -> dict[str, str]:

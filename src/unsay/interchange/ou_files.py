@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,10 @@ class Entry:
     """Part → index → numbers. Parts: ``""``, or ``forget`` and ``holdout`` of a membership attack."""
     texts: Mapping[str, tuple[str, str, str]]
     """Index → prompt, right answer, generation."""
+    entities: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Part → index → whom the row is about, where the file says so (as our own exports do)."""
+    note: str = ""
+    """Why there is no value, if the file says so."""
     summary: bool = False
     """Only the summary has it."""
 
@@ -169,6 +173,7 @@ def _entry(given: Mapping[str, Any], where: str, problems: list[str]) -> Entry |
         return None
     rows: dict[str, dict[str, Fields]] = {}
     texts: dict[str, tuple[str, str, str]] = {}
+    entities: dict[str, dict[str, str]] = {}
     for part in ("", "forget", "holdout"):
         holder = given if part == "" else given.get(part)
         if not isinstance(holder, Mapping) or "value_by_index" not in holder:
@@ -188,8 +193,11 @@ def _entry(given: Mapping[str, Any], where: str, problems: list[str]) -> Entry |
                 found[str(index)] = numbers
             if all(isinstance(fields.get(key), str) for key in TEXTS):
                 texts[str(index)] = tuple(fields[key] for key in TEXTS)  # type: ignore[assignment]
+            if isinstance(fields.get("entity"), str):
+                entities.setdefault(part, {})[str(index)] = fields["entity"]
         rows[part] = found
-    return Entry(None if value is None else float(value), rows, texts)
+    note = given.get("note")
+    return Entry(None if value is None else float(value), rows, texts, entities, note if isinstance(note, str) else "")
 
 
 def _mean(item: Any) -> float | None:
