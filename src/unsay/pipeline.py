@@ -77,6 +77,7 @@ def execute(
 
         before = models.before()
         judge = _judge(run, work.benchmark.splits(), work.benchmark.metrics())
+        _measure_base(run, judge, models.base)
         _measure(run, judge, "before", before)
         after = models.after(before, work.data)
         _measure(run, judge, "after", after)
@@ -166,6 +167,8 @@ def evaluate(target: str, changes: Iterable[str] = (), *, reporter: Reporter | N
     with Run.start(plan, reporter=reporter, overwrite=True) as run:
         _write_rows(run, work)
         judge = _judge(run, work.benchmark.splits(), work.benchmark.metrics())
+        if finished and finished.plan.teach and judge.wants("base"):
+            _measure_base(run, judge, Subject.of(dataclasses.replace(finished.plan.model, adapter=None)))
         for tag, spec in models.items():
             _measure(run, judge, tag, Subject.of(spec))
         write_scores(run, work.benchmark, judge)
@@ -223,10 +226,20 @@ def _judge(run: Run, splits: Mapping[str, Sequence[Example]], metrics: Sequence[
 def _measure(run: Run, judge: Evaluator, tag: str, model: Subject) -> None:
     # The key keeps the time of the first measuring: what is done already is only read from the store.
     with run.stage(f"measure {tag}", key=digest([model.fingerprint, encode(run.plan.benchmark)])) as stage:
-        judge.measure(tag, fingerprint=model.fingerprint, load=model.load)
+        judge.measure(tag, fingerprint=model.fingerprint, load=model.load, release=model.drop)
         effort = judge.effort(tag)
         stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
     model.drop()
+
+
+def _measure_base(run: Run, judge: Evaluator, base: Subject | None) -> None:
+    """What the scores of the others read of the model before it was taught. It stays in memory: it is taught again."""
+    if base is None or not judge.wants("base"):
+        return
+    with run.stage("measure base", key=digest([base.fingerprint, encode(run.plan.benchmark)])) as stage:
+        judge.measure("base", fingerprint=base.fingerprint, load=base.load, scored=False)
+        effort = judge.effort("base")
+        stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
 
 
 def _write_rows(run: Run, work: Work) -> None:

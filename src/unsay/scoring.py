@@ -21,6 +21,7 @@ _KINDS = {
     "zlib-ratio": "privacy",
     "min-k": "privacy",
     "min-k-pp": "privacy",
+    "privleak": "privacy",
     "reference-attack": "privacy",
     "gradient-norm": "privacy",
     "gibberish": "fluency",

@@ -68,6 +68,11 @@ class Subjects:
         self._plain = dataclasses.replace(run.plan.model, adapter=None)
         self._base = Subject(self._plain, base.fingerprint(), base)
 
+    @property
+    def base(self) -> Subject | None:
+        """The model before it was taught; None where it is given as it is, and so is *before* itself."""
+        return self._base if self._taught_rows else None
+
     def before(self) -> Subject:
         """θ0: the model as given, or taught the benchmark's rows."""
         if not self._taught_rows:

@@ -2,14 +2,21 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
+from ..metrics.completeness import Completeness
+from ..metrics.distinct_n import DistinctN
 from ..metrics.exact_memorization import ExactMemorization
 from ..metrics.extraction_strength import ExtractionStrength
 from ..metrics.fluency import Fluency
+from ..metrics.forgotten_rows import ForgottenRows
+from ..metrics.gibberish import Gibberish
 from ..metrics.loss_attack import LossAttack
 from ..metrics.min_k import MinK
 from ..metrics.min_k_pp import MinKPp
 from ..metrics.paraphrase_probability import ParaphraseProbability
+from ..metrics.privleak import Privleak
 from ..metrics.probability import Probability
+from ..metrics.reference_attack import ReferenceAttack
+from ..metrics.refusal_rate import RefusalRate
 from ..metrics.repetition import Repetition
 from ..metrics.rouge import Rouge
 from ..metrics.score import Metric, metric_id
@@ -55,9 +62,26 @@ def knowledge(split: str, max_new_tokens: int) -> tuple[Metric, ...]:
     )
 
 
-def membership() -> tuple[Metric, ...]:
-    """Four attacks that tell forget rows from holdout rows."""
-    return (LossAttack(), ZlibRatio(), MinK(), MinKPp())
+def membership(*, control: bool = False) -> tuple[Metric, ...]:
+    """Attacks that tell forget rows from holdout rows: four, with a control (a retrained or base model) six."""
+    alone = (LossAttack(), ZlibRatio(), MinK(), MinKPp())
+    return (*alone, ReferenceAttack(), Privleak()) if control else alone
+
+
+def row_by_row() -> tuple[Metric, ...]:
+    """How far each forget row is gone, from token statistics that are there anyway; needs a retrained model."""
+    return (Completeness(), ForgottenRows())
+
+
+def wording(max_new_tokens: int) -> tuple[Metric, ...]:
+    """What `fluency` does not see in the same generations: refusals to answer what is kept, gibberish, one answer to
+    everything.
+    """
+    return (
+        RefusalRate(split="retain", max_new_tokens=max_new_tokens),
+        Gibberish(split="forget", max_new_tokens=max_new_tokens),
+        DistinctN(split="forget", max_new_tokens=max_new_tokens),
+    )
 
 
 def fluency(split: str, max_new_tokens: int) -> tuple[Metric, ...]:

@@ -35,7 +35,7 @@ from ..metrics.krr import KRR
 from ..metrics.linguistic_score import LinguisticScore
 from ..metrics.model_utility import ModelUtility
 from ..metrics.probability import Probability
-from ..metrics.score import Metric
+from ..metrics.score import Metric, metric_id
 from . import _bundled, _suite
 from ._benchmark import Wanted
 from ._tables import Row, find_folder, read_table
@@ -60,6 +60,9 @@ class Knowundo:
     """Folder with the files; None is $UNSAY_DATA/knowundo where it exists, else the hub."""
     max_new_tokens: int = 128
     """Length of generated answers; the measured ones have 28 words."""
+    reader: str | None = "smollm2-135m"
+    """Reading model of the linguistic score (ReLearn's is Llama-2-7B-chat): it reads every answer once, which costs
+    more than all the rest where the model under test is smaller. None leaves the score out."""
 
     cite: ClassVar[str] = "KnowUnDo, arXiv 2407.01920; as in ReLearn, arXiv 2502.11190"
 
@@ -98,6 +101,7 @@ class Knowundo:
             Probability(split="forget-train"),
             ExactMemorization(split="forget-train"),
             ExtractionStrength(split="forget-train"),
+            *_suite.row_by_row(),
             *_suite.memory("retain", words),
             *_suite.knowledge("world", words),
             ModelUtility(
@@ -105,7 +109,8 @@ class Knowundo:
             ),
             *_suite.fluency("forget", words),
             *_suite.fluency("retain", words),
-            *(LinguisticScore(split=split, max_new_tokens=words) for split in ("forget", "retain")),
+            *_suite.wording(words),
+            *self._readings(),
         )
 
     def wanted(self) -> Mapping[str, Wanted]:
@@ -121,9 +126,16 @@ class Knowundo:
             "krr@retain",
             "rouge@retain",
             "model-utility",
-            "linguistic-score@forget",
-            "linguistic-score@retain",
+            *map(metric_id, self._readings()),
             "fluency@retain",
+        )
+
+    def _readings(self) -> tuple[Metric, ...]:
+        if self.reader is None:
+            return ()
+        words = self.max_new_tokens
+        return tuple(
+            LinguisticScore(split=split, judge=self.reader, max_new_tokens=words) for split in ("forget", "retain")
         )
 
     def _files(self) -> Mapping[str, tuple[Example, ...]]:

@@ -82,7 +82,7 @@ class People:
         return {**found, "world": _bundled.world()[:: 1 if self.size == "full" else 2]}
 
     def metrics(self) -> tuple[Metric, ...]:
-        """TOFU's metrics on persons and world facts, memorisation, membership, fluency."""
+        """TOFU's metrics on persons and world facts, memorisation, each row's verdict, membership, fluency."""
         words = self.max_new_tokens
         near = [split for kind, split in (("k2", "related"), ("k3", "unrelated")) if kind in self.teach]
         return (
@@ -90,7 +90,8 @@ class People:
             *_suite.reworded("forget"),
             TruthRatio(split="forget", aggregate="forget"),
             ForgetQuality(),
-            *_suite.membership(),
+            *_suite.row_by_row(),
+            *_suite.membership(control=True),
             *(Probability(split=split) for split in near),
             *_suite.memory("retain", words),
             TruthRatio(split="retain", aggregate="utility"),
@@ -98,6 +99,7 @@ class People:
             ModelUtility(splits=("retain", "world"), choices=("world",), max_new_tokens=words),
             *_suite.fluency("forget", words),
             *_suite.fluency("retain", words),
+            *_suite.wording(words),
         )
 
     def wanted(self) -> Mapping[str, Wanted]:

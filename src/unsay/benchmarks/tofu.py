@@ -84,14 +84,15 @@ class Tofu:
         return found
 
     def metrics(self) -> tuple[Metric, ...]:
-        """TOFU's metrics, memorisation and fluency; membership where there is a holdout."""
+        """TOFU's metrics, memorisation, each row's verdict, fluency; membership where there is a holdout."""
         words = self.max_new_tokens
         return (
             *_suite.memory("forget", words),
             *_suite.reworded("forget"),
             TruthRatio(split="forget", aggregate="forget"),
             ForgetQuality(),
-            *(_suite.membership() if self.holdout_authors else ()),
+            *_suite.row_by_row(),
+            *(_suite.membership(control=True) if self.holdout_authors else ()),
             *_suite.memory("retain", words),
             TruthRatio(split="retain", aggregate="utility"),
             *_suite.knowledge("real-authors", words),
@@ -99,6 +100,7 @@ class Tofu:
             ModelUtility(max_new_tokens=words),
             *_suite.fluency("forget", words),
             *_suite.fluency("retain", words),
+            *_suite.wording(words),
         )
 
     def wanted(self) -> Mapping[str, Wanted]:

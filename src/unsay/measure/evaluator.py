@@ -29,6 +29,7 @@ from .working import resolve_precision
 _ABSENT = {
     "retrained": "needs a retrained reference: give retrained=PATH or teach.retrained=true",
     "before": "needs the model before unlearning, and it was not measured",
+    "base": "needs the model before it was taught, which only a plan that teaches has",
 }
 
 
@@ -40,6 +41,7 @@ class _Subject:
     fingerprint: str
     load: Callable[[], LM]
     release: Callable[[], None]
+    scored: bool
     answers: dict[Need, Answers] = field(default_factory=dict)
     effort: Effort = field(default_factory=Effort)
     missing: dict[Need, str] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class Evaluator:
         load: Callable[[], LM] | None = None,
         release: Callable[[], None] = lambda: None,
         splits: Mapping[str, Sequence[Example]] | None = None,
+        scored: bool = True,
     ) -> None:
         """Answer every need that addresses this model. An interrupted call goes on where it stopped when repeated.
 
@@ -107,6 +110,7 @@ class Evaluator:
             load: Called only if the store lacks something; again when a later model is to be mixed with this one.
             release: Called when what `load` returned is not needed any more for now.
             splits: Rows that replace the evaluator's for this model alone (an attack's changed questions).
+            scored: False answers only what the scores of other models read of this one, and gives it no scores.
 
         Raises:
             PlanError: neither a model, nor a fingerprint with `load`.
@@ -117,8 +121,8 @@ class Evaluator:
             fingerprint, load = fingerprint or lm.fingerprint(), lambda: lm
         if load is None or not fingerprint:
             raise PlanError("measure() got nothing to measure", "give lm, or fingerprint= and load=")
-        subject = _Subject(self._splits | dict(splits or {}), fingerprint, load, release)
-        every = self._needs(tag)
+        subject = _Subject(self._splits | dict(splits or {}), fingerprint, load, release, scored)
+        every = self._needs(tag, "subject") if scored else self._needs(tag)
         needs = [need for need in every if not isinstance(need, MixedStats)]
         judged = [need for need in needs if isinstance(need, Judged)]
         written = [asked_of(need.generations) for need in judged]
@@ -187,23 +191,27 @@ class Evaluator:
 
     def scores(self) -> dict[str, dict[str, Score]]:
         """Tag → metric id → score, for every measured model."""
-        for tag in self._subjects:
-            if tag not in self._scores:
+        for tag, subject in self._subjects.items():
+            if subject.scored and tag not in self._scores:
                 have = self._measurements(tag)
                 self._scores[tag] = {name: metric.score(have) for name, metric in self._metrics.items()}
         return dict(self._scores)
 
     def samples(self) -> list[dict[str, Any]]:
         """One row per example and split, for samples.jsonl: the models' answers side by side, per-example scores."""
-        tags = [tag for tag, subject in self._subjects.items() if subject.splits == self._splits]
+        tags = [tag for tag, subject in self._subjects.items() if subject.scored and subject.splits == self._splits]
         answers = {tag: self._subjects[tag].answers for tag in tags}
         scores = self.scores()
         return sample_rows(self._splits, self._metrics, answers, {tag: scores[tag] for tag in tags})
 
-    def _needs(self, tag: str) -> list[Need]:
-        """What `tag` is asked, by all metrics, each once."""
+    def wants(self, tag: str) -> bool:
+        """Whether the scores of other models read the model `tag`."""
+        return bool(self._needs(tag))
+
+    def _needs(self, *names: str) -> list[Need]:
+        """What the models `names` are asked, by all metrics, each once."""
         needs = (need for metric in self._metrics.values() for need in metric.needs)
-        return list(dict.fromkeys(asked_of(need) for need in needs if need.model in ("subject", tag)))
+        return list(dict.fromkeys(asked_of(need) for need in needs if need.model in names))
 
     def _asked(self, need: Need, subject: _Subject) -> Mapping[str, Sequence[Any]]:
         rows = subject.splits.get(need.split, ())

@@ -29,8 +29,8 @@ def sample_rows(
         scores: Tag → metric id → score.
 
     Returns:
-        Rows of id, split, entity, prompt, target, ``answers`` {tag: text} and ``scores`` {metric id: {tag: value}};
-        a value that is not finite is None.
+        Rows of id, split, entity, prompt, target, ``answers`` {tag: text}, ``scores`` {metric id: {tag: value}} and
+        ``labels`` {metric id: {tag: word}}; a value that is not finite is None.
     """
     texts = {tag: {split: _texts(given, split) for split in splits} for tag, given in answers.items()}
     homes = {name: _homes(metric, splits) for name, metric in metrics.items()}
@@ -38,11 +38,14 @@ def sample_rows(
     for split, examples in splits.items():
         for example in examples:
             found: dict[str, dict[str, float | None]] = {}
+            words: dict[str, dict[str, str]] = {}
             for tag, by_metric in scores.items():
                 for name, score in by_metric.items():
                     if example.id in score.per_example and homes[name].get(example.id) == split:
                         value = float(score.per_example[example.id])
                         found.setdefault(name, {})[tag] = value if math.isfinite(value) else None
+                        if example.id in score.labels:
+                            words.setdefault(name, {})[tag] = score.labels[example.id]
             rows.append(
                 {
                     "id": example.id,
@@ -52,6 +55,7 @@ def sample_rows(
                     "target": example.answer,
                     "answers": {t: by[split][example.id] for t, by in texts.items() if example.id in by[split]},
                     "scores": found,
+                    "labels": words,
                 }
             )
     return rows

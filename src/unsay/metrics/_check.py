@@ -247,6 +247,8 @@ def _scored(metric: Metric, have: Measurements, case: str) -> tuple[Score | None
         problems.append(f"{case}: a number from n = {found.n} examples")
     if not set(found.per_example) <= ids:
         problems.append(f"{case}: per_example has ids that are not in the rows")
+    if not set(found.labels) <= set(found.per_example):
+        problems.append(f"{case}: labels has ids that are not in per_example")
     if not all(math.isfinite(v) for v in found.per_example.values()):
         problems.append(f"{case}: per_example is not finite")
     if not all(math.isfinite(v) for v in found.extra.values()):
@@ -264,7 +266,7 @@ def same(a: Score, b: Score) -> bool:
         near(a.value, b.value)
         and (a.ci is None) == (b.ci is None)
         and (a.ci is None or near(a.ci, b.ci))
-        and (a.n, a.note, a.clusters) == (b.n, b.note, b.clusters)
+        and (a.n, a.note, a.clusters, a.labels) == (b.n, b.note, b.clusters, b.labels)
         and a.per_example.keys() == b.per_example.keys()
         and all(near(v, b.per_example[k]) for k, v in a.per_example.items())
         and a.extra.keys() == b.extra.keys()

@@ -49,8 +49,9 @@ class Completeness:
     split: str = "forget"
     original: str = "before"
     """The model that has learned the rows."""
-    out: str = "retrained"
-    """A model that has not: the retrained one, or an older one whose tokenizer is the same."""
+    out: str = "auto"
+    """A model that has not, with the same tokenizer; ``auto`` is the retrained one, or ``base`` where only that was
+    measured."""
     levels: int = 1000
     """Steps between the two."""
     label: str = ""
@@ -63,30 +64,38 @@ class Completeness:
     @property
     def needs(self) -> tuple[TokenStats, ...]:
         """The answers on the subject, the original and the out model."""
-        return tuple(TokenStats(self.split, model=model) for model in ("subject", self.original, self.out))
+        return tuple(TokenStats(self.split, model=model) for model in ("subject", self.original, *self._outs))
 
     def score(self, have: Measurements) -> Score:
         """Mean over the rows, in [0, 1]; `extra` has gap, original and out (see the module)."""
-        if reason := obstacle(have, *self.needs):
+        ours, before, *outs = self.needs
+        reasons = {need: obstacle(have, need) for need in outs}
+        need = next((need for need, reason in reasons.items() if not reason), outs[0])
+        if reason := obstacle(have, ours, before, need):
             return unscored(reason)
         rows = have.rows(self.split)
-        found = [probabilities(have.tokens(need), rows) for need in self.needs]
-        for name, values in zip(("", self.original, self.out), found, strict=True):
+        found = [probabilities(have.tokens(of), rows) for of in (ours, before, need)]
+        for name, values in zip(("", self.original, need.model), found, strict=True):
             if problem := broken(values):
                 return unscored(join(f"{name}: {problem}" if name else problem))
         ids = sorted(set.intersection(*(set(values) for values in found)))
         if len(ids) < 2:
             return unscored(f"{len(ids)} rows with an answer token: the spread of the rows needs at least two")
-        ours, original, out = (signal(np.array([values[i] for i in ids])) for values in found)
+        unlearned, original, out = (signal(np.array([values[i] for i in ids])) for values in found)
         if max(float(np.std(original)), float(np.std(out))) < _LEAST_SPREAD:
             return unscored("the rows do not differ under the original and the out model: no law to compare with")
-        values = dict(zip(ids, completeness(ours, original, out, self.levels).tolist(), strict=True))
+        values = dict(zip(ids, completeness(unlearned, original, out, self.levels).tolist(), strict=True))
         extra = {
-            "gap": float(np.mean(ours - out)),
+            "gap": float(np.mean(unlearned - out)),
             "original": float(np.mean(completeness(original, original, out, self.levels))),
             "out": float(np.mean(completeness(out, original, out, self.levels))),
         }
-        return mean_score(values, rows, lacking="answer tokens", extra=extra)
+        note = f"out model: {need.model}" if self.out == "auto" else ""
+        return mean_score(values, rows, lacking="answer tokens", note=note, extra=extra)
+
+    @property
+    def _outs(self) -> tuple[str, ...]:
+        return ("retrained", "base") if self.out == "auto" else (self.out,)
 
 
 def signal(p: Floats) -> Floats:

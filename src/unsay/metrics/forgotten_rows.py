@@ -99,7 +99,8 @@ class ForgottenRows:
             "rate": self.q,
         }
         note = join(f"against {against}", how, left_out(ours, rows, "answer tokens"), share.note)
-        return Score(share.value, labels, share.n, share.ci, note, share.clusters, extra)
+        words = {i: label_of(x) for i, x in labels.items()}
+        return Score(share.value, labels, share.n, share.ci, note, share.clusters, extra, words)
 
     @property
     def _nulls(self) -> dict[str, TokenStats]:

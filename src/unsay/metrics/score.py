@@ -28,6 +28,8 @@ class Score:
     """Entities behind the interval; 0 when rows name none."""
     extra: Mapping[str, float] = field(default_factory=dict)
     """Companions worth printing beside the value (KS distance, |AUC − 0.5|, …)."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """By `Example.id`: what an entry of `per_example` means, where it stands for a class."""
 
     @property
     def scored(self) -> bool:

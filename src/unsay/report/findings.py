@@ -76,7 +76,10 @@ def _residue(run: RunFolder, metric: MetricInfo) -> Finding | None:
         shown = share.ci is not None and max(map(abs, share.ci)) <= MARGIN
         return Finding("good" if shown else "near", name, left, abs(share.value))
     if share.clear and share.value > 0:
-        return Finding("leak", f"{percent(share.value)} of the {name} is still there", left, share.value)
+        # Some measures rise with forgetting: what is left of them is a way to go.
+        falls = f"{percent(share.value)} of the {name} is still there"
+        rises = f"{name} has {percent(share.value)} of its way still to go"
+        return Finding("leak", falls if headroom.value > 0 else rises, left, share.value)
     if share.clear:
         text = (
             f"{numbers}: {percent(-share.value)} of that distance beyond a model that never saw these rows"
@@ -195,6 +198,10 @@ def membership(run: RunFolder) -> list[Finding]:
         name = label(metric)
         if after.value is None:
             found.append(Finding("open", f"No number for {name}", after.note or "It was not measured."))
+            continue
+        if metric.id.partition("@")[0] == "privleak":  # a difference in percent, no AUC
+            finding = _residue(run, metric)
+            found += [finding] if finding else []
             continue
         if not 0 <= after.value <= 1:
             continue

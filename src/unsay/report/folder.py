@@ -61,6 +61,8 @@ class Sample:
     answers: Mapping[str, str]
     scores: Mapping[str, Mapping[str, float | None]]
     """Metric id → model tag → value."""
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Metric id → model tag → the value in words, where it stands for a class."""
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,10 @@ def _sample(row: Mapping[str, Any]) -> Sample:
         scores={
             str(m): {str(tag): finite(v) for tag, v in by_tag.items()}
             for m, by_tag in (row.get("scores") or {}).items()
+        },
+        labels={
+            str(m): {str(tag): str(word) for tag, word in by_tag.items()}
+            for m, by_tag in (row.get("labels") or {}).items()
         },
     )
 

@@ -181,15 +181,16 @@ def _attacks(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def _examples(run: RunFolder) -> dict[str, Any]:
-    """The rows for the browser. Scores go by metric name without the split: a row has one split."""
+    """The rows for the browser. Scores go by metric name without the split: a row has one. Classes go as words."""
     names = list(dict.fromkeys(m.partition("@")[0] for s in run.samples for m in _by_headline(run, s.scores)))
     rows = []
     for s in run.samples:
-        own: dict[str, Mapping[str, float | None]] = {}
+        own: dict[str, dict[str, Any]] = {}
         for metric, by_tag in s.scores.items():
             name, _, split = metric.partition("@")
             if name not in own or split == s.split:
-                own[name] = by_tag
+                own[name] = {t: significant(v) for t, v in by_tag.items()}
+                own[name] |= {t: _cut(word) for t, word in s.labels.get(metric, {}).items()}
         rows.append(
             {
                 "i": _cut(s.id),
@@ -198,7 +199,7 @@ def _examples(run: RunFolder) -> dict[str, Any]:
                 "p": _cut(s.prompt),
                 "t": _cut(s.target),
                 "a": [_cut(s.answers[t]) if t in s.answers else None for t in run.tags],
-                "v": [[significant(own[n].get(t)) for t in run.tags] if n in own else None for n in names],
+                "v": [[own[n].get(t) for t in run.tags] if n in own else None for n in names],
             }
         )
     return {"tags": [visible(t) for t in run.tags], "metrics": [visible(n) for n in names], "rows": rows}

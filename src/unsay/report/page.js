@@ -40,6 +40,7 @@
 
   function show(value) {
     if (value === null || value === undefined) return "–";
+    if (typeof value === "string") return value;
     const size = Math.abs(value);
     if (size !== 0 && size < 0.0005) return value.toExponential(1);
     return size >= 1000 ? value.toFixed(0) : size >= 10 ? value.toFixed(1) : value.toFixed(3);
@@ -51,7 +52,7 @@
     const value = scoreOf(row, state.metric, tag);
     const line = make("div", "value");
     line.append(make("span", "", show(value)));
-    if (value !== null && value !== undefined && value >= 0 && value <= 1) {
+    if (typeof value === "number" && value >= 0 && value <= 1) {
       const bar = make("i");
       bar.style.setProperty("--share", value * 100 + "%");
       line.append(bar);

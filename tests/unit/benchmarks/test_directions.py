@@ -1,5 +1,7 @@
 """Which way metrics go, for metrics that a benchmark may use or not."""
 
+import dataclasses
+
 import pytest
 
 from unsay import registry
@@ -9,6 +11,7 @@ from unsay.metrics.forgotten_rows import ForgottenRows
 from unsay.metrics.gibberish import Gibberish
 from unsay.metrics.logit_lens import LogitLens
 from unsay.metrics.refusal_rate import RefusalRate
+from unsay.metrics.score import metric_id
 
 
 @pytest.mark.parametrize("forget", ["match", "down"])
@@ -29,3 +32,23 @@ def test_the_same_metric_goes_another_way_on_rows_to_keep():
     assert directions([ForgottenRows(split="related")], "down", ("forget", "related")) == {
         "forgotten-rows@related": "match"
     }
+
+
+@pytest.mark.parametrize(("name", "attacked"), [("people", True), ("people-small", True), ("tofu", False)])
+def test_what_costs_nothing_is_measured_by_default(name, attacked):
+    """Token statistics and generations of the other metrics serve these; the base model alone is asked anew."""
+    benchmark = registry.load("benchmarks", name)()
+    metrics = {metric_id(m): m for m in benchmark.metrics()}
+    extra = {
+        "completeness@forget",
+        "forgotten-rows@forget",
+        "refusal-rate@retain",
+        "gibberish@forget",
+        "distinct-n@forget",
+    }
+    extra |= {"reference-attack@forget", "privleak@forget"} if attacked else set()
+    assert extra <= metrics.keys() and extra <= benchmark.wanted().keys()
+    rest = {need for i, m in metrics.items() if i not in extra for need in m.needs}
+    asked = {dataclasses.replace(n, model="subject") for i in extra for n in metrics[i].needs if n.model != "base"}
+    asked = {n for n in asked if attacked or n.split != "holdout"}  # a split without rows
+    assert asked <= {dataclasses.replace(n, model="subject") for n in rest}

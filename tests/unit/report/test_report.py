@@ -175,6 +175,17 @@ def test_scores_of_rows_go_by_their_own_split(run_folder):
     assert data["rows"][0]["v"][0][after] == 0.9
 
 
+def test_classes_of_rows_are_words(run_folder):
+    row = {"id": "a", "split": "forget", "prompt": "q", "target": "t", "answers": {"after": "x"}}
+    scores = {"forgotten-rows@forget": {"before": 1.0, "after": -1.0}, "probability@forget": {"after": 0.5}}
+    labels = {"forgotten-rows@forget": {"before": "still known", "after": "over-forgotten"}}
+    data = json.loads(from_island.search(report(run_folder(samples=[row | {"scores": scores, "labels": labels}])))[1])
+    shown = dict(zip(data["metrics"], data["rows"][0]["v"], strict=True))
+    named = dict(zip(data["tags"], shown["forgotten-rows"], strict=True))
+    assert named == {"before": "still known", "after": "over-forgotten", "retrained": None}
+    assert shown["probability"][data["tags"].index("after")] == 0.5
+
+
 def test_a_dollar_sign_in_a_name_is_no_formula(run_folder):
     curve = json.loads((run_folder() / "attacks.json").read_text())[0] | {"axis": "$\\frac{1}{ $ per step"}
     text = report(run_folder(attacks=[curve]))

@@ -28,6 +28,7 @@ def bench(*metrics):
     kinds = {"probability@forget": ("down", "forget"), "model-utility": ("up", "utility")}
     kinds |= {"repetition@forget": ("down", "fluency"), "loss-attack@forget": ("match", "privacy")}
     kinds |= {"forget-quality@forget": ("up", "forget"), "truth-ratio@forget": ("match", "forget")}
+    kinds |= {"forgotten-rows@forget": ("match", "forget"), "privleak@forget": ("match", "privacy")}
     rows = [{"id": m, "title": m.partition("@")[0], "split": m.partition("@")[2]} for m in metrics]
     rows = [r | dict(zip(("wanted", "kind"), kinds[r["id"]], strict=True)) for r in rows]
     return {"name": "b", "cite": "", "headline": list(metrics), "metrics": rows}
@@ -74,6 +75,19 @@ def test_a_leak_is_sized_by_the_distance_to_retrained(verdict):
     leak = by_status(found, "leak")[0]
     assert leak.size == pytest.approx(0.5)
     assert "50\u00a0%" in found.headline and found.headline.startswith("It still leaks")
+
+
+def test_a_measure_that_rises_with_forgetting_has_a_way_to_go(verdict):
+    found = verdict({"forgotten-rows@forget": {"before": 0.0, "after": 0.4, "retrained": 1.0}})
+    assert "has 60\u00a0% of its way still to go" in by_status(found, "leak")[0].title
+    over = verdict({"privleak@forget": {"before": -90.0, "after": 45.0, "retrained": 0.0}})
+    assert by_status(over, "damage")[0].title == "Over-forgotten by privleak (forget)"
+
+
+def test_percents_are_no_auc(verdict):
+    """A PrivLeak of 0.3 % would be far below chance if it were an AUC."""
+    found = verdict({"privleak@forget": {"before": -90.0, "after": 0.3, "retrained": 0.0}})
+    assert found.status == "good", found.findings
 
 
 def test_the_largest_leak_comes_first(verdict):
