@@ -75,3 +75,43 @@ def trade_off(
     out = Console(highlight=False)
     out.print((folder / "trade-off.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     out.print(f"picture {folder / 'trade-off.svg'}", markup=False, soft_wrap=True)
+
+
+@bench.command("related-knowledge")
+def related_knowledge(
+    words: Words = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    r"""Does forgetting a fact fade what it follows from, and does going further (UIPE) help? Its figures 2, 3, 7, 8.
+
+    Fictional persons: K1 is to be forgotten, K2 implies it, K3 is about the same person. Three models are taught and
+    unlearned, and looked at after every epoch: θ1 knows all and forgets K1; θ2 never knew K2; θ3 forgets K1 and K2.
+    From the base epoch of θ1 (the best forget quality with 90 % of the utility) UIPE goes on, beside its controls: one
+    more epoch, a random direction of the same length, and a step back. No text is generated.
+
+    [bold]Settings[/bold] besides those of a plan ('unsay plan related-knowledge' shows where it starts from):
+
+      size=small                 five persons of people instead of nine taught, two instead of three forgotten
+      alphas=\[0.1,0.3,1]        amplifications α; the automatic one is always found, too
+      back=-0.5                  the α below 0, which should bring the facts back
+      keep=0.9                   share of the utility that the base epoch and the best α must keep
+      most=4  pairs=30           largest automatic α; facts whose gradients are compared
+
+    [bold]Examples[/bold]
+
+      unsay bench related-knowledge size=small out=runs/related
+      unsay bench related-knowledge method=npo train.lr=1e-5 train.epochs=12 alphas=\[0.3,0.5,1]
+      unsay bench related-knowledge model.adapter.rank=4 model.adapter.targets=\[q_proj,v_proj] train.lr=5e-5
+    """
+    from ..experiments.related_knowledge import read
+    from ..experiments.related_knowledge import related_knowledge as walk
+    from . import show
+
+    plan, settings = read(words or [])
+    with show.reporter(quiet) as reporter:
+        folder = walk(plan, settings, command=["unsay", *sys.argv[1:]], reporter=reporter, overwrite=overwrite)
+    out = Console(highlight=False)
+    out.print((folder / "report.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    out.print(f"page {folder / 'report.html'}", markup=False, soft_wrap=True)
