@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ..errors import UnsayError
+from ..errors import PlanError, UnsayError
 from .bench import bench
 from .exports import export
 from .imports import imports
@@ -100,13 +100,19 @@ def plan(words: Words = None, debug: Debug = False) -> None:
 
 @app.command()
 def evaluate(
-    target: Annotated[str, typer.Argument(help="A run folder, or a model folder, hub id or alias.")],
+    target: Annotated[
+        str, typer.Argument(help="A run folder, or a model folder, hub id or alias; with --endpoint the server's name.")
+    ],
     words: Words = None,
     benchmark: Annotated[
         str, typer.Option("--benchmark", "-b", help="What to measure on: 'unsay list benchmarks'.")
     ] = "",
     harness: Annotated[
         str, typer.Option("--harness", help="Tasks of lm-evaluation-harness to ask: mmlu,gsm8k,wmdp_bio.")
+    ] = "",
+    endpoint: Annotated[
+        str,
+        typer.Option("--endpoint", help="A server with OpenAI's interface that has the model: http://host:8000/v1."),
     ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
     debug: Debug = False,
@@ -118,10 +124,23 @@ def evaluate(
       unsay evaluate runs/mine --benchmark tofu benchmark.path=data/tofu
       unsay evaluate smollm2-135m --benchmark people
       unsay evaluate runs/mine --harness mmlu,gsm8k harness.limit=100
+      unsay evaluate my-model --endpoint http://localhost:8000/v1 --benchmark people endpoint.parallel=8
+
+    An endpoint gives answers alone: what needs token probabilities is unscored there.
     """
     from . import show
 
     changes = list(words or [])
+    if endpoint:
+        from ..endpoint import evaluate_endpoint
+
+        named = [f"benchmark={benchmark}"] if benchmark else []
+        if harness:
+            raise PlanError("--harness asks models on this machine, not an endpoint", "leave one of them out")
+        with show.reporter(quiet) as reporter:
+            folder = evaluate_endpoint(target, endpoint, [*named, *changes], reporter=reporter)
+        show.outcome(out, folder)
+        return
     if harness:
         from ..harness import evaluate_harness
 

@@ -52,8 +52,11 @@ def _entry(run: RunFolder, tag: str, metric: str) -> dict[str, Any]:
         entry["auc"] = number.value
         for name, part in (("forget", split), ("holdout", others)):
             # There a higher score is a stranger, here it is a member.
-            rows = {i: {"score": -value, **_about(sample)} for i, (sample, value) in by_split[part].items()}
-            entry[name] = {"agg_value": sum(r["score"] for r in rows.values()) / len(rows), "value_by_index": rows}
+            signals = by_split[part]
+            entry[name] = {
+                "agg_value": -sum(value for _, value in signals.values()) / len(signals),
+                "value_by_index": {i: {"score": -value, **_about(sample)} for i, (sample, value) in signals.items()},
+            }
         return entry
     if base in ("forget-quality", "privleak"):  # no mean of rows there
         return entry

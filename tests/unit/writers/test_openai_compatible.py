@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from unsay.errors import ModelError, PlanError
+from unsay.models.chat_server import ChatServer, Reply
 from unsay.runs.run import Run
 from unsay.writers import obtain
 from unsay.writers.openai_compatible import OpenAICompatible
@@ -213,7 +214,7 @@ def test_offline_means_this_machine_only(rows, run, monkeypatch):
 
 def test_another_machine_is_noted(rows, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(OpenAICompatible, "_ask", lambda *args: ["Some reply."])
+    monkeypatch.setattr(ChatServer, "ask", lambda *args: [Reply("Some reply.", False)])
     with Run.temporary() as run:
         OpenAICompatible(base_url="https://api.example.org/v1", model="m").write(rows, "alternative", 1, run)
         [note] = run.manifest.notes
@@ -227,7 +228,8 @@ def test_another_machine_is_noted(rows, monkeypatch):
         ({"base_url": "https://me:pw@host/v1"}, "base_url: holds a user name"),
         ({"model": ""}, "model: is empty"),
         ({"parallel": 0}, "parallel: should be at least 1"),
-        ({"timeout": 0.0}, "timeout and temperature"),
+        ({"timeout": 0.0}, "timeout: should be positive"),
+        ({"temperature": 0.0}, "temperature: should be positive"),
     ],
 )
 def test_settings(settings, message):
