@@ -54,10 +54,10 @@ def done(tmp_path_factory):
             inner.setattr(bench._Bench, "relatedness", stop)
             with pytest.raises(Stopped):
                 bench.related_knowledge(plan, settings)
-        assert not (root / "run" / "report.md").exists()
+        assert not (root / "run" / "related-knowledge.md").exists()
         bench.related_knowledge(plan, settings)
         assert trained == ["theta1", "theta2", "theta3"]  # the walks before the stop were not repeated
-        (root / "run" / "report.md").unlink()
+        (root / "run" / "related-knowledge.md").unlink()
         before = {path: path.stat().st_mtime_ns for path in (root / "run").glob("*.json")}
         folder = bench.related_knowledge(plan, settings)
         after = {path: path.stat().st_mtime_ns for path in (root / "run").glob("*.json")}
@@ -127,7 +127,7 @@ def test_only_the_weights_of_the_base_epoch_are_kept(done):
 
 def test_the_pages(done):
     folder, _ = done
-    page, text = ((folder / f"report.{kind}").read_text("utf-8") for kind in ("html", "md"))
+    page, text = ((folder / f"related-knowledge.{kind}").read_text("utf-8") for kind in ("html", "md"))
     drawn = re.findall(r"\]\((figures/[\w-]+\.svg)\)", text)
     assert len(drawn) == 5 and all((folder / name).stat().st_size > 1000 for name in drawn)
     assert all((folder / name).with_suffix(".png").is_file() for name in drawn)

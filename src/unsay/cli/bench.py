@@ -113,5 +113,5 @@ def related_knowledge(
     with show.reporter(quiet) as reporter:
         folder = walk(plan, settings, command=["unsay", *sys.argv[1:]], reporter=reporter, overwrite=overwrite)
     out = Console(highlight=False)
-    out.print((folder / "report.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
-    out.print(f"page {folder / 'report.html'}", markup=False, soft_wrap=True)
+    out.print((folder / "related-knowledge.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    out.print(f"page {folder / 'related-knowledge.html'}", markup=False, soft_wrap=True)

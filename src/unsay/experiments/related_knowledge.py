@@ -121,7 +121,7 @@ def related_knowledge(
         overwrite: Start over in a folder that holds another plan.
 
     Returns:
-        The run folder: related-knowledge.json, figures/, report.md, report.html.
+        The run folder: related-knowledge.json, .md and .html, figures/.
 
     Raises:
         PlanError: another benchmark, no teaching, fewer than two epochs, or a method that takes none.

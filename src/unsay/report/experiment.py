@@ -1,4 +1,4 @@
-"""The page of an experiment: sentences, pictures and tables, as report.md and as report.html that loads nothing."""
+"""The page of an experiment: sentences, pictures and tables, as Markdown and as one HTML file that loads nothing."""
 
 from __future__ import annotations
 
@@ -43,20 +43,21 @@ class Part:
     tables: Sequence[Table] = ()
 
 
-def write_page(folder: Path, title: str, lead: Sequence[str], parts: Sequence[Part]) -> Path:
-    """Write report.md and report.html.
+def write_page(folder: Path, name: str, title: str, lead: Sequence[str], parts: Sequence[Part]) -> Path:
+    """Write NAME.md and NAME.html.
 
     Args:
         folder: Holds the pictures.
+        name: Of the experiment; not ``report``, which `unsay report` writes.
         title: What was asked.
         lead: What came out, first of all.
         parts: The rest.
 
     Returns:
-        Path of report.html.
+        Path of the HTML file.
     """
-    write_text(folder / "report.md", _markdown(title, lead, parts))
-    path = folder / "report.html"
+    write_text(folder / f"{name}.md", _markdown(title, lead, parts))
+    path = folder / f"{name}.html"
     write_text(path, _page(folder, title, lead, parts))
     return path
 

@@ -19,10 +19,10 @@ _TITLE = "Does forgetting a fact fade what it follows from, and does going furth
 
 
 def write_related_knowledge(folder: Path) -> Path:
-    """Write figures/, report.md and report.html beside related-knowledge.json; returns the page's path."""
+    """Write figures/, related-knowledge.md and .html beside related-knowledge.json; returns the path of the page."""
     found = json.loads((folder / "related-knowledge.json").read_text(encoding="utf-8"))
     draw(found, folder)
-    return write_page(folder, _TITLE, lead(found), parts(found))
+    return write_page(folder, "related-knowledge", _TITLE, lead(found), parts(found))
 
 
 def lead(found: Found) -> list[str]:
