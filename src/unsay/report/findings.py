@@ -110,12 +110,14 @@ def _without_control(run: RunFolder, metric: MetricInfo) -> Finding:
         text = f"{number(after.value)} {interval(after.ci)} after, with no other model to compare with."
         return Finding("open", f"{name} alone says nothing", text)
     numbers = f"{number(before.value)} before, {number(after.value)} after"
+    if metric.wanted == "down" and before.value == 0 == after.value:
+        text = f"{numbers}: the model did not show it before either, so nothing could go."
+        return Finding("open", f"{name} has nothing to forget", text)
     # Without a control only this can be judged: what did not change, or should fall and rose, is a leak in any case.
     unchanged = change.value == 0 or (change.ci is not None and not change.clear)
     if unchanged or (metric.wanted == "down" and change.value > 0):
-        return Finding(
-            "leak", f"No change in {name} was shown", f"{numbers}: the change is within its interval or upward.", 1.0
-        )
+        why = "it rose" if metric.wanted == "down" and change.value > 0 else "the change is within its interval"
+        return Finding("leak", f"No change in {name} was shown", f"{numbers}: {why}.", 1.0)
     text = f"{numbers}. Without a retrained model nobody can say how far this should have gone."
     return Finding("open", f"{name} has no control", text)
 

@@ -36,6 +36,8 @@ def markdown(run: RunFolder, *, level: int = 1) -> str:
             cells = [f"{number(c.value)} {interval(c.ci, 2)}".strip() for c in row.cells]
             lines.append(_line([_text(name), *map(_text, cells), row.wanted or "–", row.n]))
         lines += ["", "Brackets are 95 % intervals, clustered by entity where rows name one.", ""]
+    if run.benchmark:
+        lines += [f"Benchmark: {_text('. '.join(filter(None, (run.benchmark, run.cite))))}.", ""]
     if verdict.untested:
         lines += [f"Not tested: {'; '.join(verdict.untested)}.", ""]
     if verdict.missing_controls:

@@ -142,6 +142,16 @@ def test_no_drop_without_control_is_a_leak(verdict):
     assert by_status(found, "leak")[0].title == "No change in probability (forget) was shown"
 
 
+def test_what_was_never_shown_is_no_leak(verdict):
+    nothing = {"before": 0.0, "after": 0.0}
+    found = verdict({"probability@forget": nothing}, drop=("retrained",))
+    assert any(f.title == "probability (forget) has nothing to forget" for f in by_status(found, "open"))
+    assert not any("probability" in f.title for f in by_status(found, "leak"))
+    rose = verdict({"probability@forget": {"before": 0.0, "after": 0.03}}, drop=("retrained",))
+    (leak,) = (f for f in by_status(rose, "leak") if "probability" in f.title)
+    assert leak.text == "0.000 before, 0.030 after: it rose."
+
+
 def test_only_one_model(verdict):
     found = verdict(drop=("before", "retrained"))
     assert found.status == "open"
