@@ -1,11 +1,15 @@
 """lm-evaluation-harness's results as scores: dictionaries of the shapes that releases 0.4.11 to 0.4.13 return."""
 
+import contextlib
 import importlib.metadata
 import math
+import sys
+import types
 
 import pytest
 
 from unsay.errors import MissingExtra, PlanError
+from unsay.measure.harness_bars import our_bars
 from unsay.measure.lm_harness import HarnessSettings, check_installed, scores_of
 
 GSM8K = {
@@ -193,3 +197,34 @@ def test_settings_that_make_no_sense():
     ):
         with pytest.raises(PlanError, match=message):
             HarnessSettings(**settings)
+
+
+def test_requests_move_our_bar_and_nothing_else_is_drawn(monkeypatch, capsys):
+    from tqdm import tqdm
+
+    module, evaluator = types.ModuleType("lm_eval.models.huggingface"), types.ModuleType("lm_eval.evaluator")
+    module.tqdm = tqdm
+    evaluator.get_git_commit_hash = lambda: pytest.fail("nobody asked for a commit")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(sys.modules, evaluator.__name__, evaluator)
+    asked, moved = [], []
+
+    @contextlib.contextmanager
+    def progress(label, total, unit):
+        asked.append((label, total, unit))
+        yield types.SimpleNamespace(advance=moved.append)
+
+    with our_bars("mmlu", progress):
+        assert evaluator.get_git_commit_hash() == ""
+        bar = module.tqdm(total=3, disable=False, desc="Running loglikelihood requests")
+        for _ in range(3):
+            bar.update(1)
+        bar.close()
+        assert list(module.tqdm(range(2), total=2, desc="Tokenizing inputs")) == [0, 1]
+        assert list(module.tqdm([5])) == [5]
+    assert (asked, moved) == ([("mmlu", 3, "requests")], [1, 1, 1])
+    assert module.tqdm is tqdm and capsys.readouterr().err == ""
+    with pytest.raises(RuntimeError), our_bars("mmlu", None):
+        module.tqdm(total=1, desc="Running requests").update(1)
+        raise RuntimeError
+    assert module.tqdm is tqdm
