@@ -8,9 +8,19 @@ import pytest
 
 from unsay import registry
 from unsay.metrics._check import check_metric, made_up
+from unsay.metrics.calibrated_strength import CalibratedStrength
+from unsay.metrics.completeness import Completeness
+from unsay.metrics.forgotten_rows import ForgottenRows
+from unsay.metrics.kfr import KFR
+from unsay.metrics.krr import KRR
+from unsay.metrics.linguistic_score import LinguisticScore
 from unsay.metrics.model_utility import ModelUtility
+from unsay.metrics.needs import Sampling
 from unsay.metrics.paraphrase_probability import ParaphraseProbability
 from unsay.metrics.probability import Probability
+from unsay.metrics.reference_attack import ReferenceAttack
+from unsay.metrics.relearn_harmonic import RelearnHarmonic
+from unsay.metrics.rouge import Rouge
 from unsay.metrics.score import metric_id
 from unsay.metrics.truth_ratio import TruthRatio
 
@@ -23,6 +33,16 @@ VARIANTS = [
     TruthRatio(aggregate="share"),
     ModelUtility(splits=("retain", "world"), choices=("world",)),
     ModelUtility(splits=("retain",), choices=(), parts=("rouge",)),
+    Rouge(sampling=Sampling(), label="sampled-rouge"),
+    KFR(sampling=Sampling(runs=2), label="sampled-kfr"),
+    KRR(sampling=Sampling(), rule="code", matching="pairs", label="sampled-krr"),
+    LinguisticScore(sampling=Sampling(), average="medians", label="sampled-ls"),
+    RelearnHarmonic(sampling=Sampling(), label="sampled-harmonic"),
+    RelearnHarmonic(split="retain", aim="retain"),
+    ForgottenRows(against="holdout"),
+    ReferenceAttack(reference="base"),
+    Completeness(out="base"),
+    CalibratedStrength(keep=1.0),
 ]
 
 
@@ -32,7 +52,7 @@ def test_the_folder_holds_the_metrics_of_the_specification():
         "exact-memorization", "extraction-strength", "loss-attack", "zlib-ratio", "min-k", "min-k-pp",
         "repetition", "fluency", "reference-attack", "gradient-norm", "privleak", "forgetting-effect",
         "closer-look-utility", "completeness", "logit-lens", "refusal-rate", "gibberish", "distinct-n",
-        "forgotten-rows",
+        "forgotten-rows", "kfr", "krr", "linguistic-score", "relearn-harmonic", "calibrated-strength",
     }  # fmt: skip
 
 
@@ -41,7 +61,7 @@ def test_contract(name):
     check_metric(registry.load("metrics", name)())
 
 
-@pytest.mark.parametrize("metric", VARIANTS, ids=lambda m: metric_id(m))
+@pytest.mark.parametrize("metric", VARIANTS, ids=metric_id)
 def test_contract_of_variants(metric):
     check_metric(metric)
 

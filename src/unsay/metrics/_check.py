@@ -38,7 +38,7 @@ def check_metric(metric: Metric) -> None:
 
     1 a frozen, hashable dataclass; 2 `needs` a non-empty tuple, the same every time; 3 reads nothing undeclared;
     4 pure; 5 the order of rows changes nothing; 6 a missing need gives a score or a reason that repeats why; 7 no rows,
-    one row, rows without alternatives, one-token answers, empty generations, equal values, p = 0 and NaN
+    one row, one entity, rows without alternatives, one-token answers, empty generations, equal values, p = 0 and NaN
     log-probabilities give a finite number or a reason, without numpy warnings; 8 `per_example` is finite and has ids of
     the rows, the interval is ordered, `extra` is finite.
 
@@ -60,8 +60,9 @@ def made_up(
     text: str = "a b c a b c d",
     tweak: Tweak | None = None,
     bare: bool = False,
+    per: int = 2,
 ) -> Measurements:
-    """Random measurements that answer `needs`: every split has `rows` rows of entities of two rows each.
+    """Random measurements that answer `needs`: every split has `rows` rows of entities of `per` rows each.
 
     Args:
         needs: What to answer.
@@ -69,9 +70,10 @@ def made_up(
         text: What every generation ends with, after the right answer in every other row; "" makes them all empty.
         tweak: Applied to the statistics of every answer.
         bare: Rows have no alternatives at all, so needs that ask for one get empty tuples.
+        per: Rows of each entity; 0 names no entity.
     """
     names = dict.fromkeys(name for n in needs for name in _splits(n))
-    splits = {name: tuple(_row(name, i, bare) for i in range(rows)) for name in names}
+    splits = {name: tuple(_row(name, i, bare, per) for i in range(rows)) for name in names}
     answers: dict[Need, Answers] = {}
     for need in needs:
         if isinstance(need, Generations):
@@ -97,11 +99,10 @@ def _runs(need: Generations | Judged) -> int:
     return need.sampling.runs if need.sampling else 1
 
 
-def _row(split: str, i: int, bare: bool) -> Example:
+def _row(split: str, i: int, bare: bool, per: int) -> Example:
     kinds = {} if bare else {k: tuple(f"{k} {split} {i} {j}" for j in range(n)) for k, n in _ALTERNATIVES.items()}
-    return Example(
-        f"{split} question {i}?", f"{split} answer {i}", alternatives=kinds, meta={"entity": f"{split}{i // 2}"}
-    )
+    meta = {"entity": f"{split}{i // per}"} if per else {}
+    return Example(f"{split} question {i}?", f"{split} answer {i}", alternatives=kinds, meta=meta)
 
 
 def _reduced(need: Need, stats: Sequence[AnswerStats]) -> tuple[Any, ...]:
@@ -213,6 +214,8 @@ def _degenerate(needs: Sequence[Need]) -> Mapping[str, Measurements]:
         "no splits": Measurements({}, {}),
         "one row": made_up(needs, rows=1),
         "two rows": made_up(needs, rows=2),
+        "one entity": made_up(needs, per=12),
+        "no entity": made_up(needs, per=0),
         "rows without alternatives": made_up(needs, bare=True),
         "one-token answers": made_up(needs, tweak=one_token),
         "answers without a token": made_up(needs, tweak=no_token),
