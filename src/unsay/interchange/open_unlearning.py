@@ -134,7 +134,7 @@ def _one(name: str, entry: Entry, who: Mapping[str, str]) -> tuple[str, Score]:
     else:
         name_here = ours.id if ours and field else name
     note = ours.differs if ours and name_here != name else ""
-    return name_here, _mean(entry, per_example, who, note, matched=bool(field), unit=ours is not None)
+    return name_here, _mean(entry, per_example, who, note, matched=bool(field), unit=ours is not None or "@" in name)
 
 
 def _values(

@@ -32,6 +32,7 @@ VALUES = {
     "forget-quality@forget": [0.6931471805599453, 0.0, -0.916290731874155, 0.2231435513142097],
     "truth-ratio@retain": [0.0, 0.5, 0.9, 0.6],
     "fluency@forget": [0.9, 0.8, 0.7, 0.6],
+    "repetition@forget": [0.0, 0.0, 0.0, 0.0],
 }
 MEANS = {name: sum(of) / 4 for name, of in VALUES.items()} | {"forget-quality@forget": 0.025}
 SIGNAL = {"forget": [-1.0, -2.0, -3.0, -4.0], "holdout": [-2.5, -3.5, -5.0, -6.0]}
@@ -69,7 +70,7 @@ def made(folder, tags=("before", "after"), benchmark="people", plan="", note="ei
 
 def test_csv_has_one_line_a_model_and_metric(tmp_path):
     rows = list(csv.DictReader(io.StringIO(export(made(tmp_path / "run"), "csv"))))
-    assert len(rows) == 2 * 9
+    assert len(rows) == 2 * 10
     first = rows[0]
     assert list(first) == ["model", "metric", "value", "ci_low", "ci_high", "n", "clusters", "wanted", "note"]
     assert (first["model"], first["metric"], float(first["value"])) == ("before", "probability@forget", 0.4)
@@ -132,6 +133,7 @@ def test_open_unlearning_reads_back_to_the_same_numbers(tmp_path):
             assert other.value == one.value, metric
     assert back.score("after", "kfr@forget").note == "ein & b_c"
     assert back.score("after", "min-k@forget").n == 8
+    assert back.score("after", "repetition@forget").ci[1] > 0.3, "four zeros are no proof of zero"
     samples = {s.prompt: s for s in back.samples}
     for sample in given.samples:
         if sample.split != "forget":
