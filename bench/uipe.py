@@ -19,12 +19,12 @@ PICTURES = ROOT / "docs" / "images"
 COMMANDS = {
     "related": ["bench", "related-knowledge", "size=small"],
     "forget01": [
-        *("bench", "trade-off", "tofu-smollm2", "benchmark.retain_limit=30", "train.lr=1e-5", "train.epochs=5"),
+        *("bench", "trade-off", "tofu-smollm2", "benchmark.retain_limit=30", "train.lr=4e-5", "train.epochs=5"),
         *("--alphas", "1,auto"),
     ],
     "forget05": [
         *("bench", "trade-off", "tofu-smollm2", "benchmark.split=forget05", "benchmark.retain_limit=30"),
-        *("train.lr=1e-5", "train.epochs=3", "--alphas", "1,auto"),
+        *("train.lr=4e-5", "train.epochs=3", "--alphas", "1,auto"),
     ],
 }
 BASES = ("npo", "grad-diff", "grad-ascent", "kl-min", "undial", "sim-npo")

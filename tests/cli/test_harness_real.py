@@ -1,19 +1,10 @@
-"""`unsay evaluate --harness` with lm-evaluation-harness itself, offline, on tasks of our own.
-
-It is no part of the development environment (some 30 packages more). To run these tests, make one with it:
-
-    python3.11 -m venv /tmp/harness && /tmp/harness/bin/pip install -r requirements.lock
-    /tmp/harness/bin/pip install --no-deps --editable . && /tmp/harness/bin/pip install 'lm-eval>=0.4.11'
-    /tmp/harness/bin/pytest tests/cli/test_harness_real.py
-"""
+"""`unsay evaluate --harness` with lm-evaluation-harness itself, offline, on tasks of our own."""
 
 import json
 import math
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("lm_eval", reason="lm-eval is not installed (pip install 'unsay[eval]')")
 
 CHOICE = """
 output_type: multiple_choice
