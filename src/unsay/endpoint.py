@@ -13,7 +13,7 @@ from . import registry
 from .benchmarks import _suite
 from .benchmarks._benchmark import Benchmark
 from .config import overrides
-from .config.decode import decode
+from .config.decode import decode, take
 from .config.plan import Plan
 from .data.example import Example, rows_fingerprint
 from .errors import PlanError
@@ -91,7 +91,7 @@ def evaluate_endpoint(model: str, url: str, changes: Iterable[str] = (), *, repo
         DataError: the rows cannot be used.
         ModelError: the server cannot be reached, refuses, or answers with something else.
     """
-    settings, words = _settings(changes)
+    settings, words = take(EndpointSettings, overrides.parse(changes), "endpoint.")
     server = settings.server(url, model)
     server.check_allowed("unset UNSAY_OFFLINE, or give a server on localhost")
     server.key()
@@ -124,29 +124,6 @@ def evaluate_endpoint(model: str, url: str, changes: Iterable[str] = (), *, repo
         _write(run, name, benchmark, metrics, judge.scores(), judge.samples())
     write_report(run.dir)
     return run.dir
-
-
-def _settings(changes: Iterable[str]) -> tuple[EndpointSettings, dict[str, Any]]:
-    """The ``endpoint.`` words as settings, and the other ones.
-
-    Raises:
-        PlanError: no such setting, or a value of the wrong type.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    words = overrides.parse(changes)
-    ours = {key.removeprefix("endpoint."): value for key, value in words.items() if key.startswith("endpoint.")}
-    known = [field.name for field in dataclasses.fields(EndpointSettings)]
-    for key in ours:
-        if key not in known:
-            raise PlanError(f"endpoint.{key}: no such setting", f"endpoint takes {', '.join(known)}")
-    try:
-        settings = TypeAdapter(EndpointSettings).validate_python(ours)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PlanError(f"endpoint.{where}: {first['msg'].lower()}", f"endpoint takes {', '.join(known)}") from None
-    return settings, {key: value for key, value in words.items() if not key.startswith("endpoint.")}
 
 
 def _benchmark(plan: Plan, name: str) -> tuple[Benchmark, list[str]]:

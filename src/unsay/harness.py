@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import overrides
-from .config.decode import decode, encode
+from .config.decode import decode, encode, take
 from .config.plan import ModelSpec, Plan
 from .errors import PlanError
 from .naming import digest
@@ -27,7 +27,7 @@ from .scoring import score_row
 from .subjects import Subject, plan_models
 
 if TYPE_CHECKING:
-    from .measure.lm_harness import Harness, HarnessSettings, TaskScore
+    from .measure.lm_harness import Harness, TaskScore
 
 _CITE = "lm-evaluation-harness, github.com/EleutherAI/lm-evaluation-harness"
 
@@ -53,12 +53,12 @@ def evaluate_harness(
         PlanError: no task, an unknown one, or a setting that makes no sense.
         DataError: a task's questions cannot be had.
     """
-    from .measure.lm_harness import Harness
+    from .measure.lm_harness import Harness, HarnessSettings
 
     tasks = list(dict.fromkeys(task.strip() for task in tasks if task.strip()))
     if not tasks:
         raise PlanError("--harness names no task", "--harness mmlu,gsm8k")
-    settings, others = _settings(changes)
+    settings, others = take(HarnessSettings, overrides.parse(changes), "harness.")
     harness = Harness(settings)
     harness.check(tasks)
     folder = Path(target).expanduser()
@@ -73,31 +73,6 @@ def evaluate_harness(
         atomic.write_json(folder / "harness.json", kept)
         write_report(folder)
     return run.dir
-
-
-def _settings(changes: Iterable[str]) -> tuple[HarnessSettings, dict[str, Any]]:
-    """The ``harness.`` words as settings, and the other ones.
-
-    Raises:
-        PlanError: no such setting, or a value of the wrong type.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    from .measure.lm_harness import HarnessSettings
-
-    words = overrides.parse(changes)
-    ours = {key.removeprefix("harness."): value for key, value in words.items() if key.startswith("harness.")}
-    known = [field.name for field in dataclasses.fields(HarnessSettings)]
-    for key in ours:
-        if key not in known:
-            raise PlanError(f"harness.{key}: no such setting", f"harness takes {', '.join(known)}")
-    try:
-        settings = TypeAdapter(HarnessSettings).validate_python(ours)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PlanError(f"harness.{where}: {first['msg'].lower()}", f"harness takes {', '.join(known)}") from None
-    return settings, {key: value for key, value in words.items() if not key.startswith("harness.")}
 
 
 def _models(

@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import registry
 from ..errors import PlanError
@@ -16,6 +16,7 @@ from . import overrides, presets
 from .plan import Plan
 from .yaml12 import load_file
 
+_T = TypeVar("_T")
 _PLAN_KINDS = {"method": "methods", "benchmark": "benchmarks", "attacks": "attacks"}
 _PROTOCOLS = {
     "Method": "methods",
@@ -77,6 +78,23 @@ def decode(document: Mapping[str, Any]) -> Plan:
             full[key] = {"name": name, **given}
     plan: Plan = _dataclass(Plan, full, "", _PLAN_KINDS)
     return plan
+
+
+def take(cls: type[_T], words: Mapping[str, Any], prefix: str) -> tuple[_T, dict[str, Any]]:
+    """Settings of something beside the plan, and the words that are not its: ``harness.limit=5``.
+
+    Args:
+        cls: A dataclass.
+        words: Dotted key → value (`overrides.parse`).
+        prefix: Such as ``harness.``; empty takes the words whose keys are fields of `cls`.
+
+    Raises:
+        PlanError: no such setting, or a value that makes no sense.
+    """
+    fields = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    ours = {key for key in words if (key.startswith(prefix) if prefix else key in fields)}
+    settings = _dataclass(cls, {key.removeprefix(prefix): words[key] for key in sorted(ours)}, prefix, {})
+    return settings, {key: value for key, value in words.items() if key not in ours}
 
 
 def resolved(plan: Plan) -> Plan:

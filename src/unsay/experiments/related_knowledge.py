@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..benchmarks.people import People
 from ..config import overrides
-from ..config.decode import encode, read_plan, resolved
+from ..config.decode import encode, read_plan, resolved, take
 from ..config.plan import Plan
 from ..data.example import rows_fingerprint
 from ..errors import CollapseError, MethodError, PlanError
@@ -84,22 +84,12 @@ def read(words: Iterable[str]) -> tuple[Plan, Settings]:
     Raises:
         PlanError: something makes no sense.
     """
-    from pydantic import TypeAdapter, ValidationError
-
     words = list(words)
     start = words.pop(0) if words and "=" not in words[0] else PRESET
     known = {field.name for field in dataclasses.fields(Settings)}
     ours = [word for word in words if word.partition("=")[0].strip() in known]
     rest = [f"benchmark.{word}" if word.startswith("size=") else word for word in words if word not in ours]
-    try:
-        settings = TypeAdapter(Settings).validate_python(overrides.parse(ours))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PlanError(
-            f"{where}: {first['msg'].lower()}", "for example alphas=[0.3,0.5,1] keep=0.9 pairs=30"
-        ) from None
-    return read_plan(start, rest)[0], settings
+    return read_plan(start, rest)[0], take(Settings, overrides.parse(ours), "")[0]
 
 
 def related_knowledge(
