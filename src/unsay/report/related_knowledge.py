@@ -194,7 +194,7 @@ def _further(found: Found) -> Iterator[str]:
     back = next(p for p in uipe["points"] if p["kind"] == "back")
     turned = _paired(back, start, "probability@k1", found)
     words = ("brings K1 back", "takes K1 further away", "does nothing to K1 that can be told")
-    yield f"The control α = {back['alpha']:g} {_verdict(turned, words)}: {_said(turned)}."
+    yield f"The control α = {number(back['alpha'], 2)} {_verdict(turned, words)}: {_said(turned)}."
     if uipe["auto"]["alpha"] is None:
         yield f"No α was found automatically: {uipe['auto']['note']}."
     else:
@@ -250,7 +250,7 @@ def _every(found: Found) -> Iterator[tuple[str, Found]]:
     yield "retrained", walk["retrained"]
     yield f"base epoch {base}", walk["epochs"][base - 1]
     yield "one more epoch", walk["epochs"][base]
-    names = {"uipe": "UIPE, α = {:g}", "auto": "UIPE, α = {:.2f} (automatic)", "back": "back, α = {:g}"}
+    names = {"uipe": "UIPE, α = {:g}", "auto": "UIPE, α = {:.2f} (automatic)", "back": "back, α = {:g} (control)"}
     for point in uipe["points"]:
         yield names.get(point["kind"], "random direction, α = {:g}").format(point["alpha"]), point
 
@@ -262,8 +262,7 @@ def _over_epochs(found: Found, one: str, other: str) -> stats.Difference:
     for name in (one, other):
         losses = [_lost(found, "k1", epoch, name) for epoch in range(1, last + 1)]
         means.append({i: 1 - fmean(lost[i] for lost in losses) for i in losses[0]})
-    mine, theirs = ({_fact(i): v for i, v in values.items()} for values in means)
-    return stats.paired_difference(mine, theirs, _people(found))
+    return stats.paired_difference(means[0], means[1], _people(found))
 
 
 def _lost(found: Found, kind: str, epoch: int, name: str = "theta1") -> dict[str, float]:

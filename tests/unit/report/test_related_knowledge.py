@@ -3,7 +3,7 @@
 import pytest
 
 from unsay.report.related_figures import plateau
-from unsay.report.related_knowledge import flagged, helps
+from unsay.report.related_knowledge import _over_epochs, flagged, helps
 
 
 def point(quality, utility, below=False, **more):
@@ -41,6 +41,22 @@ def test_below_chance_is_flagged_by_name():
     assert flagged(numbers) == ""
     numbers["uipe"]["points"][0]["options@k1"]["below"] = True
     assert "less than 20" in flagged(numbers) and "UIPE, α = 0.5." in flagged(numbers)
+
+
+def test_variants_are_compared_fact_by_fact():
+    ids = [f"{person}.{fact}.k1" for person in ("ada", "bo") for fact in ("job", "pet", "city")]
+
+    def walk(*epochs):
+        first = {"rows": {"probability@k1": dict.fromkeys(ids, 0.8)}}
+        later = [{"rows": {"probability@k1": dict(zip(ids, epoch, strict=True))}} for epoch in epochs]
+        return {"before": first, "epochs": later}
+
+    one = walk([0.8, 0.8, 0.8, 0.4, 0.4, 0.4], [0.8, 0.8, 0.4, 0.4, 0.4, 0.4])
+    other = walk([0.4] * 6, [0.4] * 6, [0.0] * 6)  # the third epoch has no partner
+    persons = {i: i.split(".")[0] for i in ids}
+    difference = _over_epochs({"variants": {"a": one, "b": other}, "about": {"persons": persons}}, "a", "b")
+    # kept on average: ada 1, 1, .75, bo .5 thrice, against .5 everywhere
+    assert difference.n == 6 and difference.value == pytest.approx((0.5 + 0.5 + 0.25) / 6)
 
 
 @pytest.mark.parametrize(
