@@ -76,7 +76,7 @@ def execute(
         models = Subjects(run, work.base, work.benchmark.taught() if plan.teach else ())
 
         before = models.before()
-        judge = _judge(run, work.benchmark.splits(), work.benchmark.metrics())
+        judge = _judge(run, work.benchmark.splits(), _metrics(plan, work.benchmark))
         _measure_base(run, judge, models.base)
         _measure(run, judge, "before", before)
         after = models.after(before, work.data)
@@ -166,7 +166,7 @@ def evaluate(target: str, changes: Iterable[str] = (), *, reporter: Reporter | N
     work = prepare(plan)
     with Run.start(plan, reporter=reporter, overwrite=True) as run:
         _write_rows(run, work)
-        judge = _judge(run, work.benchmark.splits(), work.benchmark.metrics())
+        judge = _judge(run, work.benchmark.splits(), _metrics(plan, work.benchmark))
         if finished and finished.plan.teach and judge.wants("base"):
             _measure_base(run, judge, Subject.of(dataclasses.replace(finished.plan.model, adapter=None)))
         for tag, spec in models.items():
@@ -217,6 +217,14 @@ def prepare(plan: Plan) -> Work:
     return Work(base, benchmark, data, notes)
 
 
+def _metrics(plan: Plan, benchmark: Benchmark) -> tuple[Metric, ...]:
+    """The benchmark's, then those of the plan that it does not have."""
+    found = {metric_id(metric): metric for metric in benchmark.metrics()}
+    for metric in plan.metrics:
+        found.setdefault(metric_id(metric), metric)
+    return tuple(found.values())
+
+
 def _judge(run: Run, splits: Mapping[str, Sequence[Example]], metrics: Sequence[Metric]) -> Evaluator:
     from .measure.evaluator import Evaluator
 
@@ -225,18 +233,22 @@ def _judge(run: Run, splits: Mapping[str, Sequence[Example]], metrics: Sequence[
 
 def _measure(run: Run, judge: Evaluator, tag: str, model: Subject) -> None:
     # The key keeps the time of the first measuring: what is done already is only read from the store.
-    with run.stage(f"measure {tag}", key=digest([model.fingerprint, encode(run.plan.benchmark)])) as stage:
+    with run.stage(f"measure {tag}", key=_measured(run, model)) as stage:
         judge.measure(tag, fingerprint=model.fingerprint, load=model.load, release=model.drop)
         effort = judge.effort(tag)
         stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
     model.drop()
 
 
+def _measured(run: Run, model: Subject) -> str:
+    return digest([model.fingerprint, encode(run.plan.benchmark), *(encode(metric) for metric in run.plan.metrics)])
+
+
 def _measure_base(run: Run, judge: Evaluator, base: Subject | None) -> None:
     """What the scores of the others read of the model before it was taught. It stays in memory: it is taught again."""
     if base is None or not judge.wants("base"):
         return
-    with run.stage("measure base", key=digest([base.fingerprint, encode(run.plan.benchmark)])) as stage:
+    with run.stage("measure base", key=_measured(run, base)) as stage:
         judge.measure("base", fingerprint=base.fingerprint, load=base.load, scored=False)
         effort = judge.effort("base")
         stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import registry
+from .benchmarks import _suite
 from .benchmarks._benchmark import Benchmark
 from .metrics.score import Metric, Score, metric_id
 from .runs.run import Run
@@ -32,12 +33,14 @@ _KINDS = {
 
 def write_scores(run: Run, benchmark: Benchmark, judge: Evaluator) -> None:
     """Write the scores of every model that `judge` has measured, and what they mean."""
-    wanted = benchmark.wanted()
+    own = {metric_id(metric) for metric in benchmark.metrics()}
+    more = [metric for metric in judge.metrics if metric_id(metric) not in own]
+    wanted = {**_suite.directions(more, forget="match"), **benchmark.wanted()}
     about = {
         "name": registry.name_of(type(benchmark)),
         "cite": benchmark.cite,
         "headline": list(benchmark.headline()),
-        "metrics": [metric_row(metric, wanted.get(metric_id(metric))) for metric in benchmark.metrics()],
+        "metrics": [metric_row(metric, wanted.get(metric_id(metric))) for metric in judge.metrics],
     }
     run.write_json("benchmark.json", about)
     found = judge.scores()

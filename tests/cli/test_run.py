@@ -146,3 +146,19 @@ def test_doctor(unsay, rows, tiny_model):
     done = unsay("doctor", f"model={tiny_model}", f"forget={rows[0]}", f"retain={rows[1]}")
     assert done.code == 0, done.err
     assert "torch" in done.out and "Her cat is called Tom." in done.out
+
+
+def test_further_metrics_in_a_run_and_afterwards(unsay, rows, tiny_model):
+    forget, retain = rows
+    words = [f"model={tiny_model}", f"forget={forget}", f"retain={retain}", "method=grad-diff", "train.max_steps=1"]
+    assert unsay("run", *words, "metrics=distinct-n", "out=runs/mine", "--quiet").code == 0
+    scores = json.loads(Path("runs/mine/scores.json").read_text())
+    assert {row["model"] for row in scores if row["metric"].startswith("distinct-n")} == {"before", "after"}
+    later = unsay("evaluate", "runs/mine", "metrics=[calibrated-strength,{name: kfr, rule: strict}]", "--quiet")
+    assert later.code == 0
+    (folder,) = Path("runs/mine/evaluations").iterdir()
+    found = {(r["model"], r["metric"]): r for r in json.loads((folder / "scores.json").read_text())}
+    assert found["after", "calibrated-strength@forget"]["value"] is not None
+    about = {m["id"]: m for m in json.loads((folder / "benchmark.json").read_text())["metrics"]}
+    assert about["calibrated-strength@forget"]["wanted"] == "match" and "kfr@forget" in about
+    assert unsay("evaluate", "runs/mine", "metrics=nothing").code == 2

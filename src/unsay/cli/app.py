@@ -123,6 +123,7 @@ def evaluate(
 
       unsay evaluate runs/mine --benchmark tofu benchmark.path=data/tofu
       unsay evaluate smollm2-135m --benchmark people
+      unsay evaluate runs/mine metrics=calibrated-strength,exposure
       unsay evaluate runs/mine --harness mmlu,gsm8k harness.limit=100
       unsay evaluate my-model --endpoint http://localhost:8000/v1 --benchmark people endpoint.parallel=8
 

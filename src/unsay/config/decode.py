@@ -17,7 +17,7 @@ from .plan import Plan
 from .yaml12 import load_file
 
 _T = TypeVar("_T")
-_PLAN_KINDS = {"method": "methods", "benchmark": "benchmarks", "attacks": "attacks"}
+_PLAN_KINDS = {"method": "methods", "benchmark": "benchmarks", "metrics": "metrics", "attacks": "attacks"}
 _PROTOCOLS = {
     "Method": "methods",
     "Benchmark": "benchmarks",

@@ -64,9 +64,9 @@ def expand(value: Any, key: str = "") -> Any:
             for short in ALIASES.keys() & value.keys():
                 _set(result, ALIASES[short].split("."), value[short], short)
         return result
-    if key == "attacks":
+    if key in ("attacks", "metrics"):
         words = [] if value in (None, "none", "") else value.split(",") if isinstance(value, str) else value
-        return [{"name": w.strip()} if isinstance(w, str) else expand(w, "attack") for w in words]
+        return [{"name": w.strip()} if isinstance(w, str) else expand(w, key[:-1]) for w in words]
     if isinstance(value, str) and key in _NAMED:
         return {_NAMED[key]: value}
     return value

@@ -136,6 +136,8 @@ class Plan:
     """Make the before model (and the retrained one) by fine-tuning; None takes `model` as the before model."""
     retrained: str | None = None
     """Folder or hub id of a model retrained without the forget rows, when one exists."""
+    metrics: tuple[Any, ...] = ()
+    """Metrics besides the benchmark's own, each `{name: calibrated-strength, …}`."""
     attacks: tuple[Any, ...] = ()
     """Attacks, each `{name: relearn, …}`."""
     seed: int = 0

@@ -185,6 +185,11 @@ class Evaluator:
         subject.answers[need] = found
         subject.effort = replace(subject.effort, tokens=subject.effort.tokens + mixer.tokens)
 
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is computed."""
+        return tuple(self._metrics.values())
+
     def effort(self, tag: str) -> Effort:
         """What measuring this model took; nothing when the store had everything. Judges are not counted."""
         return self._subjects[tag].effort
