@@ -57,7 +57,7 @@ def page():
         if (RUNS / name / "trade-off.md").exists():
             text = (RUNS / name / "trade-off.md").read_text(encoding="utf-8")
             parts += [f"## {title}\n", _repeat(name), _picture(name, "trade-off.svg"), text]
-    if (RUNS / "related" / "report.md").exists():
+    if (RUNS / "related" / "related-knowledge.md").exists():
         parts += ["## Related knowledge\n", _repeat("related"), _related()]
     if (RUNS / "coefficient.json").exists():
         found = json.loads((RUNS / "coefficient.json").read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ def _picture(name, file):
 def _related():
     """The experiment's own report, its headings one level down and its pictures beside the page."""
     lines = []
-    for line in (RUNS / "related" / "report.md").read_text(encoding="utf-8").splitlines():
+    for line in (RUNS / "related" / "related-knowledge.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("# "):
             continue
         if line.startswith("!["):

@@ -146,9 +146,7 @@ def _walk(run: Run, bench: _Bench, method: Method, seed: int, alphas: tuple[floa
             judge = bench.judge(sub)
             epochs = _epochs(sub, judge)
             base = _choose(_scores(judge, "before"), [point["scores"] for point in epochs])
-            sub.note(
-                f"{label}: base epoch {base['epoch']}, which keeps {base['keep']:.0%} of the utility"
-            )
+            sub.note(f"{label}: base epoch {base['epoch']}, which keeps {base['keep']:.0%} of the utility")
             found = {"method": label, "seed": seed, **base, "epochs": epochs}
             found["uipe"] = _extrapolated(sub, bench, judge, base["epoch"], alphas)
             run.write_json(file.name, found)
