@@ -2,7 +2,7 @@
 
 θ(s) = θ0 + s·(θu − θ0) with the largest s ≤ 1 such that ES_keep(θ(s)) ≥ κ·ES_keep(θ0), ES being the mean extraction
 strength: methods that destroy more are moved back further before they are compared. Teacher forcing alone; at most
-about sixteen sweeps over the rows to keep, none of them where θu itself keeps enough, one.
+about sixteen sweeps over the rows to keep, two where θu itself keeps enough.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from torch import Tensor
 from ..data.example import Example, ForgetData
 from ..errors import MethodError
 from ..models.line import Line
+from ..models.search import largest_share
 from .batch import Row, encode_rows
-from .line_search import longest_step
 from .scan import answer_hits, answer_logps, scan, strength
 from .step import View
 
@@ -175,7 +175,7 @@ def inspect(lm: LM, data: ForgetData, s: float = 0.0) -> Place:
     return Place(s, values)
 
 
-def calibrated(line: Line, data: ForgetData, *, keep: float = 0.95, halvings: int = 7) -> float:
+def calibrated(line: Line, data: ForgetData, *, keep: float = 0.95) -> float:
     """The largest s up to 1 at which the rows to keep hold `keep` of their extraction strength (UWC).
 
     Source: Wang et al. (2025), arXiv:2406.09179, with their τ = 0.95. 0 where nothing short of the model before does.
@@ -187,11 +187,7 @@ def calibrated(line: Line, data: ForgetData, *, keep: float = 0.95, halvings: in
         hits = scan(lm.model, encode_rows(kept, lm.template), lm.template.pad_id, answer_hits)
         return float(np.mean([strength(own) for own in hits]))
 
-    least = keep * known(0.0)
-    try:
-        return longest_step(lambda s: least - known(s), 0.0, 1.0, most=1.0, doublings=8, halvings=halvings)
-    except MethodError:
-        return 0.0
+    return largest_share(known, keep)
 
 
 def probability(lm: LM, rows: Sequence[Row]) -> float:
