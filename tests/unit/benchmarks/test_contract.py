@@ -142,7 +142,7 @@ def measured(benchmark):
 
     answers = {}
     for need in {n for m in benchmark.metrics() for n in m.needs}:
-        rows = splits[need.split]
+        rows = splits.get(need.split, ())  # a metric may do without one of its needs
         if isinstance(need, TokenStats):
             answers[need] = {r.id: tuple(map(stats, r.answers(need.answer))) for r in rows}
         elif isinstance(need, Inference):
