@@ -189,6 +189,8 @@ def _value(hint: Any, value: Any, path: str, kind: str | None) -> Any:
         if isinstance(value, (list, tuple)):
             return tuple(_named(kind, item, f"{path}[{i}]") for i, item in enumerate(value))
         return _named(kind, value, path)
+    if value is None and type(None) in _options(hint):
+        return None
     nested: type[Any] | None = next(
         (h for h in _options(hint) if isinstance(h, type) and dataclasses.is_dataclass(h)), None
     )

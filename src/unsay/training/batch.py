@@ -61,12 +61,15 @@ class Counts:
     """Answer tokens, each counted by its weight."""
     unweighted: float = 0
     """Answer tokens less `answer_tokens`: what weights below 1 leave out."""
+    predicted: int = 0
+    """Tokens with another before them, prompts included: what means over whole rows divide by."""
 
     @classmethod
     def of(cls, rows: Sequence[Row]) -> Counts:
         """The size of `rows`."""
         mass = sum(row.mass for row in rows)
-        return cls(len(rows), mass, sum(row.answer_tokens for row in rows) - mass)
+        rest = sum(row.answer_tokens for row in rows) - mass
+        return cls(len(rows), mass, rest, sum(row.length - 1 for row in rows))
 
 
 @dataclass(frozen=True)

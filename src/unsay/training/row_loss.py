@@ -74,6 +74,20 @@ def divergence_from(reference: Callable[[slice], Tensor]) -> Row:
     return row
 
 
+def divergence_to(reference: Callable[[slice], Tensor]) -> Row:
+    """``KL(p ‖ q)`` to a fixed q, given as for `divergence_from`; the gradient is ``p · (log p − log q − KL)``."""
+
+    def row(logits: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+        fixed = torch.log_softmax(reference(rows), -1)
+        logp = torch.log_softmax(logits, -1)
+        gap = logp - fixed
+        p = logp.exp_()
+        value = (p * gap).sum(-1)
+        return value, p.mul_(gap.sub_(value[:, None]))
+
+    return row
+
+
 def cross_entropy_to(target: Callable[[Tensor, slice], Tensor]) -> Row:
     """``−Σ_v q_v log p_v`` of a fixed q [C, V], which may be made from the logits; its gradient is ``p − q``."""
 

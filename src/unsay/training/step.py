@@ -6,6 +6,7 @@ A view may be empty in a micro-batch; every term built from it is then exactly z
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
@@ -205,6 +206,11 @@ class View(Scores):
         """
         return self.token_values(divergence_from(self.ref_logits))
 
+    @cached_property
+    def whole(self) -> View:
+        """The same rows with every token counted that has another before it: prompt and answer."""
+        return _Whole(self)
+
     @property
     def kl(self) -> Tensor:
         """[] KL(reference ‖ model) over the vocabulary, mean over the answer tokens of the whole accumulated batch.
@@ -225,6 +231,27 @@ class View(Scores):
         """
         weights = self.mask.to(per_position.dtype) if self.weights is None else self.weights
         return self.mean((per_position[:, 1:] * weights).sum(-1) / weights.sum(-1))
+
+
+class _Whole(View):
+    """A view whose rows are answer from their second token on; model and reference run no second time for it."""
+
+    def __init__(self, view: View):
+        batch = dataclasses.replace(view._batch, answer_start=torch.ones_like(view._batch.answer_start), weights=None)
+        Scores.__init__(self, batch, Counts(view._counts.sequences, view._counts.predicted))
+        self._forward, self._role, self._reweigh, self._view = view._forward, view._role, None, view
+
+    @cached_property
+    def ref(self) -> Scores:
+        """See `View.ref`.
+
+        Raises:
+            NeedError: it was not declared, or only log-probabilities were kept.
+        """
+        ref = self._view.ref
+        if not isinstance(ref, View):
+            raise _only_logps("prompt tokens")
+        return ref.whole
 
 
 class Ref:

@@ -61,8 +61,8 @@ def obtain(
     if count < 1:
         raise PlanError(f"{count} texts for each row, expected at least 1", "write a positive number")
     path = run.path(FILE)
-    lines = _read(path)
-    keys = _keys(writer, rows, role, count, run, others)
+    lines = read_lines(path)
+    keys = keys_of(writer, rows, role, count, run, others)
     done = {line["key"] for line in lines}
     todo = list({row.id: row for row in rows if keys[row.id] not in done}.values())
     with run.progress(f"write: {role}", len(todo), "rows") as task:
@@ -102,11 +102,16 @@ def _written(
             [f"row {p.row.id}{_where(p.row)}: {len(p.texts)} of {count} {role} texts ({p.why()})" for p in poor],
             f"write {count} texts under alternatives.{role} in these rows, give more retain rows, or ask for fewer",
         )
-    about = encode(writer)
-    about = about if "name" in about else {"name": type(writer).__name__, **about}
+    about = told(writer)
     return [
         {"id": p.row.id, "role": role, "texts": p.texts, "writer": about, "counts": p.counts()} for p in picks.values()
     ]
+
+
+def told(writer: Writer) -> dict[str, Any]:
+    """A writer's name and settings, for the files."""
+    about: dict[str, Any] = encode(writer)
+    return about if "name" in about else {"name": type(writer).__name__, **about}
 
 
 class _Pick:
@@ -141,7 +146,7 @@ class _Pick:
         return ", ".join(f"{n} rejected: {reason}" for reason, n in self.rejected.items()) or "none was written"
 
 
-def _keys(
+def keys_of(
     writer: Writer, rows: Sequence[Example], role: str, count: int, run: Run, others: Sequence[Example]
 ) -> dict[str, str]:
     """Row id → hash of everything its texts depend on."""
@@ -157,7 +162,7 @@ def _keys(
     return {row.id: digest([common, rows_fingerprint([row])]) for row in rows}
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """The lines of an earlier call. The file is written in one step, so what cannot be read is not ours: start over."""
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from ..data.example import Example, Message
-from ..errors import PlanError
+from ..errors import DataError, PlanError
 
 ROLES: Mapping[str, tuple[str, str]] = {
     "refusal": (
@@ -22,10 +22,45 @@ ROLES: Mapping[str, tuple[str, str]] = {
         "Text:\n{answer}\n\nWrite the text again in the same length and style, with every name, date, number and fact "
         "in it replaced by another believable one. Write the text alone.",
     ),
+    "question-simple": (
+        "Question:\n{question}\n\nAsk the same thing in other words or in another order of words. Its meaning must "
+        "not change, and every name stays as it is. Write the question alone.",
+        "",
+    ),
+    "question-contextual": (
+        "Question:\n{question}\n\nAsk the same thing within a setting, or with the stress on one side of it. Bring in "
+        "no fact, name, place or date that the question does not have. Write the question alone.",
+        "",
+    ),
+    "question-noise": (
+        "Question:\n{question}\n\nWrite the question as somebody in a hurry would type it: one or two slips of "
+        "spelling or grammar, or a careless word. Every name stays as it is. Write the question alone.",
+        "",
+    ),
+    "question-logical": (
+        "Question:\n{question}\n\nTurn the question round: where it asks what one thing says about, or does to, "
+        "another, ask from the other thing's side; where it asks for a detail, ask for the parts or the kind of it. "
+        "Bring in no fact that it does not have. Write the question alone.",
+        "",
+    ),
+    "vague": (
+        "Question:\n{question}\n\nConfidential answer:\n{answer}\n\nWrite one or two sentences for the public in "
+        "reply to the question. Stay with the question's own subject and call it by the name that the question uses. "
+        "Sound factual and calm. Nothing of the confidential answer may be said, hinted at or put in other words, and "
+        "nothing new may be invented: no name, number, date, place, address, title or occupation. Do not refuse and do "
+        "not say that anything is confidential. Write the reply alone.",
+        "",
+    ),
 }
-"""Role → what to ask for a row with a question, and for a row of plain text. Only `alternative` is shown the answer."""
+"""Role → what to ask for a row with a question, and for a row of plain text ("" where there is nothing to ask). Only
+`alternative` and `vague` are shown the answer."""
 
-_LABEL = re.compile(r"^(?:(?:another |invented |new |wrong )?(?:answer|reply|text)|assistant)\s*:\s*", re.IGNORECASE)
+QUESTIONS = ("simple", "contextual", "noise", "logical")
+"""The kinds of ``question-…`` roles."""
+
+_LABEL = re.compile(
+    r"^(?:(?:another |invented |new |wrong |rewritten )?(?:answer|reply|text|question)|assistant)\s*:\s*", re.IGNORECASE
+)
 _SENTENCE_END = re.compile(r"[.!?。！？…][\"'”’»)]*(?=\s|$)")
 _QUOTES = {'"': '"', "“": "”", "«": "»"}
 _OPENING_WORDS = 8
@@ -47,6 +82,8 @@ def ask(row: Example, role: str) -> tuple[Message, ...]:
     asked, plain = ROLES[role]
     start = " ".join(row.answer.split()[:_OPENING_WORDS])
     form = asked if row.question.strip() else plain
+    if not form:
+        raise DataError(f"row {row.id} has no question, and {role!r} needs one", "give rows with a question")
     return (Message("user", form.format(question=row.question.strip(), answer=row.answer.strip(), start=start)),)
 
 

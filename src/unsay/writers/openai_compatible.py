@@ -1,7 +1,8 @@
 """A chat model behind an OpenAI-compatible web interface writes: ``POST {base_url}/chat/completions``.
 
-The questions of the forget rows, and for alternatives their true answers too, are SENT TO THAT SERVER. For data that
-must not leave the machine use `templates`, `local-chat`, or a server on localhost (vLLM, llama.cpp, Ollama, …).
+The questions of the forget rows, and for alternatives and vague answers their true answers too, are SENT TO THAT
+SERVER. For data that must not leave the machine use `templates`, `local-chat`, or a server on localhost (vLLM,
+llama.cpp, Ollama, …).
 
 Limits: most services do not promise the same texts twice; `writings.jsonl` and `replay` keep them.
 """
@@ -76,7 +77,7 @@ class OpenAICompatible:
         server = self._server
         server.check_allowed("use templates or local-chat")
         if not server.is_local:
-            what = "questions and answers" if role == "alternative" else "questions"
+            what = "questions and answers" if role in ("alternative", "vague") else "questions"
             run.note(f"{what} of the rows to forget were sent to {server.host}, which wrote the {role} texts")
         key = server.key()
         with server.session(key) as session, ThreadPoolExecutor(self.parallel) as workers:

@@ -3,6 +3,7 @@
 Refusals come from a list of thirty-two. Alternatives are the row's own wrong answers (`perturbed`); then what other
 rows answer to the same question about somebody else, with the subject's name put in; then the row's own answer with its
 names, titles, dates and numbers exchanged for others of the data; then answers to less and less similar questions.
+Questions in other words and vague answers (for `relearn`) come from `_questions.py` and `_vague.py`.
 
 Limits: English capitalisation and quotation marks tell names; small data gives few and unlikely alternatives.
 """
@@ -19,7 +20,9 @@ from typing import TYPE_CHECKING
 from ..data.example import Example
 from ..naming import derive_seed
 from ._prompts import check_role
+from ._questions import reworded
 from ._rules import Rules, alternatives
+from ._vague import vague
 
 if TYPE_CHECKING:
     from ..runs.run import Run
@@ -40,6 +43,8 @@ class Templates:
         check_role(role)
         if role == "refusal":
             return {row.id: _refusals(derive_seed(run.seed, role, row.id)) for row in rows}
+        if role != "alternative":
+            return {row.id: tuple(self._augmented(row, role, run.seed)) for row in rows}
         rules = Rules([*rows, *others])
         found = {}
         for row in rows:
@@ -47,6 +52,10 @@ class Templates:
             listed = row.answers("perturbed") if self.own else ()
             found[row.id] = tuple(alternatives(rules, row, count, rng, listed))
         return found
+
+    def _augmented(self, row: Example, role: str, seed: int) -> list[str]:
+        rng = Random(derive_seed(seed, role, row.id))
+        return vague(row, rng) if role == "vague" else reworded(row, role.removeprefix("question-"), rng)
 
 
 def _refusals(start: int) -> tuple[str, ...]:

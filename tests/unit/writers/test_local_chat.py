@@ -69,8 +69,13 @@ def test_questions_and_plain_texts_are_asked_about(rows, role):
     import dataclasses
 
     [turn] = ask(rows[0], role)
-    assert rows[0].question in turn.content and (rows[0].answer in turn.content) == (role == "alternative")
-    [turn] = ask(dataclasses.replace(rows[0], prompt="", answer="a b c d e f g h i j k"), role)
+    assert rows[0].question in turn.content and (rows[0].answer in turn.content) == (role in ("alternative", "vague"))
+    plain = dataclasses.replace(rows[0], prompt="", answer="a b c d e f g h i j k")
+    if role not in ("alternative", "refusal"):
+        with pytest.raises(DataError, match="has no question"):
+            ask(plain, role)
+        return
+    [turn] = ask(plain, role)
     assert "a b c d e f g h" in turn.content and ("i j k" in turn.content) == (role == "alternative")
 
 
