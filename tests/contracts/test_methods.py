@@ -33,6 +33,7 @@ def base_folder(tmp_path_factory):
 TINY = {  # what defaults for real models would take too long to show on two layers
     "rmu": {"layer": "1/2", "span": 2, "parameters": ".", "coefficient": 20.0},
     "adaptive-rmu": {"layer": "1/2", "span": 2, "parameters": "."},
+    "lunar": {"layer": "1", "coefficient": 100.0},
     "sat-imp": {"beta1": 1.0, "beta2": 0.5, "forget_weight": 5.0},
 }
 

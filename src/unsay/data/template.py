@@ -164,6 +164,13 @@ class Template:
             raise text
         return list(text[1])
 
+    def prompt_offsets(self, prompt: Prompt) -> tuple[list[int], str, list[tuple[int, int]]]:
+        """`encode_prompt`, the text it reads, and first and last character of each id; (0, 0) for an added BOS."""
+        ids, text = self.encode_prompt(prompt), self._prompt_text(prompt)
+        found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        offsets = [(int(a), int(b)) for a, b in found["offset_mapping"]]
+        return ids, text, [(0, 0)] * (len(ids) - len(offsets)) + offsets
+
     def encode_many(self, pairs: Sequence[tuple[Prompt, str]]) -> list[Encoded]:
         """`encode` for many rows in two calls of the tokenizer.
 

@@ -6,6 +6,7 @@ the two (scale, soft-cap) is named in their configuration. `head_is_plain` compa
 
 from __future__ import annotations
 
+import re
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from .adapters import adapted
 
+_MLP_OUT = re.compile(r"(mlp|feed_forward|ffn)\.(down_proj|dense_4h_to_h|fc2|c_proj|w2)$")
+_MLP_NORM = ("post_feedforward_layernorm", "post_mlp_layernorm")
 _PLAIN: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
 
@@ -125,3 +128,23 @@ def decoder_layers(model: Any) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
     raise ModelError(f"{type(inner).__name__} has no list of {count} decoder layers")
+
+
+def mlp_output(block: nn.Module) -> nn.Module:
+    """The last linear map of a decoder layer's MLP: `nn.Linear`, or `Conv1D` with its weight the other way round.
+
+    Raises:
+        ModelError: there is none of a known name, or several (a mixture of experts).
+    """
+    found = [module for name, module in block.named_modules() if _MLP_OUT.search(name)]
+    if len(found) != 1:
+        raise ModelError(
+            f"{type(block).__name__} has {len(found)} output projections of an MLP, expected one",
+            "models with one MLP a layer can be edited; for others use a gradient method",
+        )
+    return found[0]
+
+
+def mlp_norm(block: nn.Module) -> nn.Module | None:
+    """The norm between the MLP and the residual stream, where a family has one (Gemma 2 and 3)."""
+    return next((module for name, module in block.named_children() if name in _MLP_NORM), None)

@@ -1,0 +1,158 @@
+"""What goes into and comes out of modules at chosen tokens: the keys of an edit, and their second moments."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.batch import groups
+from ..models.layers import backbone
+
+if TYPE_CHECKING:
+    from ..models.lm import LM
+    from ..runs.run import Run
+    from .subjects import Place, Request
+
+_TOKENS = 4096
+"""Padded tokens per forward, which keeps no activations."""
+
+Side = Literal["in", "out"]
+Wanted = Mapping[str, tuple[nn.Module, Side]]
+"""Name → module, and which side of it."""
+
+
+def sweep(
+    lm: LM,
+    sequences: Sequence[Sequence[int]],
+    wanted: Wanted,
+    read: Callable[[list[int], dict[str, Tensor]], None],
+    run: Run,
+    label: str,
+) -> None:
+    """Forwards without gradient over all sequences; nothing runs after the last of the modules wanted.
+
+    Args:
+        lm: A plain model.
+        sequences: Ids, in any order.
+        wanted: What to capture. Every module must run once a forward.
+        read: Called with the numbers of a batch's sequences and name → [B, T, width]; what lies behind a sequence's
+            end is noise.
+        run: For signals, progress and the count of tokens.
+        label: Of the progress bar.
+    """
+    lengths = [len(ids) for ids in sequences]
+    with torch.no_grad(), run.progress(label, len(sequences), "texts") as bar:
+        for group in groups(lengths, _TOKENS):
+            run.check_stop()
+            ids = padded([sequences[i] for i in group], lm.template.pad_id).to(lm.device)
+            with captured(wanted) as found, contextlib.suppress(_Enough):
+                backbone(lm.model)(input_ids=ids, use_cache=False)
+            read(group, found)
+            run.spend(sum(lengths[i] for i in group))
+            bar.advance(len(group))
+
+
+def at_places(lm: LM, places: Sequence[Place], wanted: Wanted, run: Run, label: str) -> dict[str, Tensor]:
+    """Name → [n, width] float32: what is wanted at the position of each place, in order."""
+    out: dict[str, Tensor] = {}
+
+    def read(group: list[int], found: dict[str, Tensor]) -> None:
+        at = torch.tensor([places[i].at for i in group], device=lm.device)
+        for name, states in found.items():
+            own = states[torch.arange(len(group), device=lm.device), at].float()
+            out.setdefault(name, own.new_empty(len(places), own.shape[1]))[group] = own
+
+    sweep(lm, [place.ids for place in places], wanted, read, run, label)
+    return out
+
+
+def moments(lm: LM, sequences: Sequence[Sequence[int]], wanted: Wanted, run: Run, label: str) -> dict[str, Moment]:
+    """Sums of k kᵀ and of k over all tokens but the first of each sequence, in float64.
+
+    The first token is an attention sink: its keys are many times as long as any other and would be all the spectrum.
+    """
+    out: dict[str, Moment] = {}
+
+    def read(group: list[int], found: dict[str, Tensor]) -> None:
+        for name, states in found.items():
+            real = torch.cat([states[b, 1 : len(sequences[i])] for b, i in enumerate(group)]).double()
+            if name not in out:
+                width = real.shape[1]
+                out[name] = Moment(real.new_zeros(width, width), real.new_zeros(width), 0)
+            out[name].add(real)
+
+    sweep(lm, sequences, wanted, read, run, label)
+    return out
+
+
+class Moment:
+    """Σ k kᵀ [d, d], Σ k [d] and the number of keys."""
+
+    def __init__(self, square: Tensor, total: Tensor, count: int):
+        self.square, self.total, self.count = square, total, count
+
+    def add(self, keys: Tensor) -> None:
+        """Count keys [n, d] in."""
+        self.square += keys.T @ keys
+        self.total += keys.sum(0)
+        self.count += len(keys)
+
+    @property
+    def mean(self) -> Tensor:
+        """E[k kᵀ]."""
+        return self.square / max(self.count, 1)
+
+
+def pooled(requests: Sequence[Request], own: Tensor, other: Tensor | None = None) -> Tensor:
+    """[requests, d] one key a request: half the mean over its prompts, half that over them after other openings.
+
+    Args:
+        requests: In order.
+        own: [prompts, d] of all requests' `places`, one request after the other.
+        other: [prompts, d] of all their `others`; none, or empty, is left out.
+    """
+    first = [part.mean(0) for part in own.split([len(r.places) for r in requests])]
+    if other is None or not len(other):
+        return torch.stack(first)
+    second = [part.mean(0) for part in other.split([len(r.others) for r in requests])]
+    return (torch.stack(first) + torch.stack(second)) / 2
+
+
+def padded(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    """[B, T] ids, padded on the right."""
+    ids = np.full((len(rows), max(map(len, rows))), pad_id, dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+    return torch.from_numpy(ids)
+
+
+@contextlib.contextmanager
+def captured(wanted: Wanted) -> Iterator[dict[str, Tensor]]:
+    """Within, forwards fill the yielded dict, and stop as soon as it is full."""
+    found: dict[str, Tensor] = {}
+
+    def keep(name: str, value: Any) -> None:
+        found[name] = value[0] if isinstance(value, tuple) else value
+        if len(found) == len(wanted):
+            raise _Enough
+
+    def hook_in(name: str) -> Any:
+        return lambda _, args: keep(name, args[0])
+
+    def hook_out(name: str) -> Any:
+        return lambda _, __, output: keep(name, output)
+
+    with contextlib.ExitStack() as stack:
+        for name, (module, side) in wanted.items():
+            register = module.register_forward_pre_hook if side == "in" else module.register_forward_hook
+            stack.callback(register((hook_in if side == "in" else hook_out)(name)).remove)
+        yield found
+
+
+class _Enough(Exception):
+    """Everything wanted has been captured."""

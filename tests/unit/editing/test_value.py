@@ -1,0 +1,103 @@
+"""Values: they bring the target about, do not depend on each other, and change no weight."""
+
+import pytest
+import torch
+
+from unsay.config.plan import Train
+from unsay.data.example import Example
+from unsay.editing.keys import at_places, moments
+from unsay.editing.subjects import requests
+from unsay.editing.value import Value, Wish, logits_at, values
+from unsay.models._tiny import FAMILIES
+from unsay.models.layers import decoder_layers, mlp_output
+from unsay.runs.run import Run
+from unsay.testing import tiny_lm
+
+ROWS = [Example("Where is Ada", "x"), Example("Who knows Bo", "x"), Example("what is it", "x")]
+
+
+def wishes(lm, target=" No"):
+    ids = tuple(lm.tokenizer(target, add_special_tokens=False)["input_ids"])
+    return [Wish(request, ids) for request in requests(ROWS, lm.template, (), together=False)]
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_value_at_the_prompts_end_brings_the_target_about(family):
+    lm = tiny_lm(family, template="plain")
+    before = lm.fingerprint()
+    asked = wishes(lm, "N")
+    with Run.temporary(Train()) as run:
+        start = values(lm, 0, asked, Value(steps=0), run)[1]
+        delta, likely = values(lm, 0, asked, Value(steps=30, lr=0.3, clamp=20.0), run)
+    assert float(likely.min()) > max(0.25, 10 * float(start.max()))
+    assert delta.shape == (3, 32)
+    assert lm.fingerprint() == before
+    assert all(p.requires_grad and p.grad is None for p in lm.model.parameters())
+
+
+def test_requests_do_not_depend_on_each_other():
+    lm = tiny_lm(template="plain")
+    how = Value(steps=4, lr=0.1)
+    with Run.temporary(Train(micro_tokens=4096)) as run:
+        together = values(lm, 1, wishes(lm), how, run)[0]
+    with Run.temporary(Train(micro_tokens=1)) as run:
+        alone = values(lm, 1, wishes(lm), how, run)[0]
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert float(together.norm(dim=1).min()) > 0.1
+
+
+def test_the_value_stays_in_its_ball():
+    lm = tiny_lm(template="plain")
+    places = [wish.request.places[0] for wish in wishes(lm)]
+    with Run.temporary(Train()) as run:
+        h = at_places(lm, places, {"h": (decoder_layers(lm.model)[1], "out")}, run, "")["h"]
+        delta, _ = values(lm, 1, wishes(lm), Value(steps=10, lr=1.0, clamp=0.3), run)
+    assert torch.allclose(delta.norm(dim=1), 0.3 * h.norm(dim=1), rtol=1e-4)
+
+
+def test_a_request_that_is_likely_enough_is_left_alone():
+    lm = tiny_lm(template="plain")
+    with Run.temporary(Train()) as run:
+        delta, _ = values(lm, 1, wishes(lm), Value(steps=5, enough=1e-9), run)
+    assert float(delta.abs().max()) == 0.0
+
+
+def test_the_essence_holds_a_value_back():
+    lm = tiny_lm()
+    rows = [Example("Where is Ada?", "x", meta={"entity": "Ada"})]
+    ids = tuple(lm.tokenizer("N")["input_ids"])
+    asked = [Wish(request, ids) for request in requests(rows, lm.template, (), together=True)]
+    with Run.temporary(Train()) as run:
+        free = values(lm, 0, asked, Value(steps=10, lr=0.1), run)[0]
+        held = values(lm, 0, asked, Value(steps=10, lr=0.1, kl_weight=100.0), run)[0]
+    assert float(held.norm()) < float(free.norm())
+
+
+def test_keys_are_what_goes_into_the_projection():
+    lm = tiny_lm()
+    module = mlp_output(decoder_layers(lm.model)[1])
+    place = requests(ROWS[:1], lm.template, (), together=True)[0].places[0]
+    long = requests([Example("Where is Ada and why is it there?", "x")], lm.template, (), together=True)[0].places[0]
+    seen = []
+    handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0][0].detach()))
+    with torch.no_grad():
+        for ids in (place.ids, long.ids):
+            lm.model(input_ids=torch.tensor([ids]))
+    handle.remove()
+    with Run.temporary(Train()) as run:
+        found = at_places(lm, [place, long], {"k": (module, "in")}, run, "")["k"]
+        moment = moments(lm, [place.ids, long.ids], {"k": (module, "in")}, run, "")["k"]
+    assert torch.allclose(found[0], seen[0][place.at], atol=1e-5)
+    assert torch.allclose(found[1], seen[1][long.at], atol=1e-5)
+    rows = torch.cat([seen[0][1:], seen[1][1:]]).double()  # not the first token, not the padding
+    assert moment.count == len(rows)
+    assert torch.allclose(moment.mean, rows.T @ rows / len(rows), rtol=1e-5, atol=1e-7)
+    assert torch.allclose(moment.total, rows.sum(0), rtol=1e-4, atol=1e-5)
+
+
+def test_logits_are_the_networks_own():
+    lm = tiny_lm("gemma2")
+    ids = torch.tensor([lm.template.encode_prompt("Where is Ada?")])
+    with torch.no_grad():
+        own = lm.model(input_ids=ids).logits[0, [2, 5]]
+        assert torch.allclose(logits_at(lm.model, ids, [(0, 2), (0, 5)]), own, atol=1e-5)
