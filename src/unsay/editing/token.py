@@ -118,7 +118,8 @@ def _unused(lm: LM) -> str | None:
     spare = [name for name in names if _SPARE.search(name)]
     if spare:
         return spare[0]
-    ids = [int(tokenizer.convert_tokens_to_ids(name)) for name in names]
+    known = tokenizer.get_vocab()
+    ids = [known[name] for name in names]
     if len(ids) < 2:
         return None
     table = lm.model.get_input_embeddings().weight.detach()[ids].double()

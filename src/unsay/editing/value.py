@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,7 @@ class _Group:
         self._block = decoder_layers(lm.model)[layer]
         self._essence = [_essence(w.request, lm) if how.kl_weight else None for w in wishes]
         self._before: Tensor | None = None
+        self._outputs: dict[tuple[tuple[int, ...], ...], Tensor] = {}
 
     def optimise(self) -> tuple[Tensor, Tensor]:
         how, count = self._how, len(self._wishes)
@@ -169,8 +170,7 @@ class _Group:
             for b, ((_, p), t) in enumerate(zip(rows, targets, strict=True))
             for k in range(len(t))
         ]
-        with self._added(delta, [i for i, _ in rows], [p.at for _, p in rows]):
-            logits = logits_at(self._lm.model, padded(ids, self._lm.template.pad_id).to(self._lm.device), where)
+        logits = self._logits(delta, [i for i, _ in rows], [p.at for _, p in rows], ids, where)
         wanted = torch.tensor([token for t in targets for token in t], device=logits.device)
         logp = logits.log_softmax(-1).gather(1, wanted[:, None])[:, 0]
         return torch.stack([part.mean() for part in logp.split([len(t) for t in targets])])
@@ -180,30 +180,53 @@ class _Group:
         total = how.weight_decay * (delta.norm(dim=1) / h.norm(dim=1).square()).sum()
         known = [(i, p) for i, p in enumerate(self._essence) if p is not None]
         if known:
-            ids = padded([p.ids for _, p in known], self._lm.template.pad_id).to(self._lm.device)
+            ids = [p.ids for _, p in known]
             where = [(b, len(p.ids) - 1) for b, (_, p) in enumerate(known)]
+            owner, at = [i for i, _ in known], [p.at for _, p in known]
             if self._before is None:
                 with torch.no_grad():
-                    self._before = logits_at(self._lm.model, ids, where).log_softmax(-1)
-            with self._added(delta, [i for i, _ in known], [p.at for _, p in known]):
-                now = logits_at(self._lm.model, ids, where).log_softmax(-1)
+                    self._before = self._logits(torch.zeros_like(delta), owner, at, ids, where).log_softmax(-1)
+            now = self._logits(delta, owner, at, ids, where).log_softmax(-1)
             total = total + how.kl_weight * (self._before.exp() * (self._before - now)).sum()
         return total
 
-    @contextlib.contextmanager
-    def _added(self, delta: Tensor, owner: Sequence[int], at: Sequence[int]) -> Iterator[None]:
-        """Within, the layer's output has each row's δ added where its subject ends."""
+    def _logits(
+        self,
+        delta: Tensor,
+        owner: Sequence[int],
+        at: Sequence[int],
+        rows: Sequence[Sequence[int]],
+        where: Sequence[tuple[int, int]],
+    ) -> Tensor:
+        """`logits_at` with each row's δ added to the layer's output at `at`. What lies below runs once a batch."""
+        ids = padded(rows, self._lm.template.pad_id).to(self._lm.device)
+        key = tuple(tuple(row) for row in rows)
+        known = self._outputs.get(key)
+        spot = (torch.arange(len(at), device=ids.device), torch.tensor(list(at), device=ids.device))
 
         def add(_: nn.Module, __: object, output: Tensor) -> Tensor:
-            batch = torch.arange(len(at), device=output.device)
-            spot = (batch, torch.tensor(list(at), device=output.device))
+            if known is None:
+                self._outputs[key] = output.detach()
             return output.index_put(spot, delta[list(owner)].to(output.dtype), accumulate=True)
 
         handle = self._block.register_forward_hook(add)
         try:
-            yield
+            with self._skipped(known):
+                return logits_at(self._lm.model, ids, where)
         finally:
             handle.remove()
+
+    @contextlib.contextmanager
+    def _skipped(self, output: Tensor | None) -> Iterator[None]:
+        """Within, the layers below do nothing, and the layer gives `output`; None leaves them as they are."""
+        blocks: list[Any] = list(decoder_layers(self._lm.model))[: self._layer + 1] if output is not None else []
+        for block in blocks:
+            block.forward = lambda *_, **__: output
+        try:
+            yield
+        finally:
+            for block in blocks:
+                del block.forward
 
 
 def logits_at(model: nn.Module, ids: Tensor, where: Sequence[tuple[int, int]]) -> Tensor:

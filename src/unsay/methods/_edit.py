@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -130,8 +130,8 @@ class Editing:
     def write(self, subject: LM, wishes: Sequence[Wish], data: ForgetData, run: Run, key: str) -> None:
         """Change the weights of `subject` in place, and say in ``edit/edit.json`` what was changed."""
         layers = self.layers(subject)
-        modules = [mlp_output(decoder_layers(subject.model)[number]) for number in layers]
-        before = [module.weight.detach().clone() for module in modules]  # type: ignore[operator]
+        modules: list[Any] = [mlp_output(decoder_layers(subject.model)[number]) for number in layers]
+        before = [module.weight.detach().clone() for module in modules]
         asked = [(place.ids, wish.target[0]) for wish in wishes for place in wish.request.places]
         first = first_tokens(subject, asked, run)
         found = kept(run, "values", key, lambda: _named(*values(subject, layers[-1], wishes, self.value, run)))

@@ -51,7 +51,7 @@ def test_control_tokens_whose_embeddings_never_parted():
     with torch.no_grad():
         table = lm.model.get_input_embeddings().weight
         table[103] = table[102] * 1.001
-    found, token, where = reserved(lm)
+    _, token, where = reserved(lm)
     assert token == 102 and "<|one|>" in where
 
 

@@ -1,5 +1,7 @@
 """Values: they bring the target about, do not depend on each other, and change no weight."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -101,3 +103,15 @@ def test_logits_are_the_networks_own():
     with torch.no_grad():
         own = lm.model(input_ids=ids).logits[0, [2, 5]]
         assert torch.allclose(logits_at(lm.model, ids, [(0, 2), (0, 5)]), own, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_what_is_below_the_layer_runs_once_and_changes_nothing(family, monkeypatch):
+    lm = tiny_lm(family, template="plain")
+    how = Value(steps=3, lr=0.1, prompts=1)
+    with Run.temporary(Train()) as run:
+        fast = values(lm, 1, wishes(lm), how, run)[0]
+        monkeypatch.setattr("unsay.editing.value._Group._skipped", lambda self, output: contextlib.nullcontext())
+        slow = values(lm, 1, wishes(lm), how, run)[0]
+    assert torch.equal(fast, slow)
+    assert all("forward" not in vars(block) for block in decoder_layers(lm.model))
