@@ -110,7 +110,7 @@ class Gates:
         name = subject(row)
         if name and name not in text and not (kind == "noise" and _misses(name, text) <= self.slips):
             return "G7 lost the subject"
-        if _named(row.question, text):
+        if _named(row.question, text, self.slips if kind == "noise" else 0):
             return "G7 names something new"
         count = len(text.split())
         if count < 2 or count > 40 + len(row.question.split()) or text[-1:] not in "?.!":
@@ -170,13 +170,25 @@ class Gates:
         return ""
 
 
-def _named(given: str, text: str) -> str:
-    """Names, numbers, addresses that `given` does not have."""
+def _named(given: str, text: str, slips: int = 0) -> str:
+    """Names, numbers, addresses that `given` does not have; names may miss by `slips` letters."""
     known = set(normal(given).split())
-    fresh = [s.text for s in spans(text) if s.kind != "word-number" and not set(normal(s.text).split()) <= known]
+    fresh = [
+        word
+        for span in spans(text)
+        if span.kind != "word-number"
+        for word in normal(span.text).split()
+        if word not in known and not (slips and span.kind == "name" and _near(word, known, slips))
+    ]
     if fresh or re.search(r"\w@\w|https?:|www\.", text):
         return "G4 names something new"
     return ""
+
+
+def _near(word: str, known: Collection[str], slips: int) -> bool:
+    from nltk.metrics.distance import edit_distance
+
+    return any(abs(len(word) - len(other)) <= slips and edit_distance(word, other) <= slips for other in known)
 
 
 def _misses(name: str, text: str) -> int:

@@ -13,6 +13,7 @@ from ..runs import atomic
 from ..writers import Writer
 from ..writers._obtain import FILE, keys_of, read_lines, told
 from ..writers.local_chat import LocalChat
+from ..writers.replay import Replay
 from ..writers.templates import Templates
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ _VERSION = 1
 """Raise it when the same settings and rows would come out as other texts."""
 _CHUNK = 16
 """Rows given to a writer at once; what is accepted of them is on disk before the next ones are asked for."""
-_CHUNKS = {Templates: 400, LocalChat: 64}
-"""Rules cost nothing to apply again; a local model is loaded anew for every chunk."""
+_CHUNKS = {Templates: 400, Replay: 400, LocalChat: 64}
+"""Rules and files cost nothing to read again; a local model is loaded anew for every chunk."""
 
 Accept = Callable[[Example, str], str]
 """A row and a candidate → the reason to reject it, "" to take it; called in the order of the rows."""

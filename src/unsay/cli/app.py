@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from ..errors import PlanError, UnsayError
+from .augment import augment
 from .bench import bench
 from .exports import export
 from .imports import imports
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.add_typer(imports, name="import")
 app.command("export")(export)
+app.command("augment")(augment)
 app.add_typer(bench, name="bench")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
