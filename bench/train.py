@@ -98,23 +98,23 @@ def worker(side, method, steps, model):
         from unsay.methods.grad_diff import GradDiff
         from unsay.methods.npo import NPO
         from unsay.runs.run import Run
-        from unsay.training import trainer
+        from unsay.training.guide import Guide
 
-        recorded = trainer._Trainer.training_step
+        begun = Guide.begin
 
-        def counted(self, model, inputs, *rest):
-            out = recorded(self, model, inputs, *rest)
-            clock.pending = (inputs.real_tokens, inputs.padded_tokens)
-            return out
+        def begin(self, step):
+            batch = begun(self, step)
+            clock.pending = (batch.real_tokens, batch.padded_tokens)
+            return batch
 
-        trainer._Trainer.training_step = counted
-        ended = trainer._Guide.on_step_end
+        Guide.begin = begin
+        ended = Guide.on_step_end
 
         def tick(self, *arguments, **more):
             ended(self, *arguments, **more)
             clock(*clock.pending)
 
-        trainer._Guide.on_step_end = tick
+        Guide.on_step_end = tick
         train = Train(batch=BATCH, max_steps=WARM + steps, checkpoint_every=0, precision="bf16")
         chosen = GradDiff() if method == "grad-diff" else NPO()
         chosen.unlearn(lm, ForgetData(forget=forget, retain=retain), Run.temporary(train))
