@@ -1,7 +1,8 @@
 r"""Merging: unlearn twice, once too much and once too little, and keep what the two agree on (TIES).
 
-    θ = θ_0 + TIES( w_1·(θ_1 − θ_0), w_2·(θ_2 − θ_0) )      θ_i: result of method i
-    TIES keeps the largest `density` of each change, elects a sign by summed mass, and averages what has that sign
+    θ = θ_0 + TIES_w( θ_1 − θ_0, θ_2 − θ_0 )      θ_i: result of method i
+    TIES keeps the largest `density` of each change, elects a sign by summed mass, and averages what has that sign, each
+    times its weight
 
 Paper    Xu, Wang, Zhao et al. (2025). ZJUKLAB at SemEval-2025 Task 4: Unlearning via Model Merging.
          arXiv:2503.21088; TIES: Yadav, Tam, Choshen, Raffel, Bansal (2023). arXiv:2306.01708

@@ -1,10 +1,11 @@
 r"""TIES: one model out of several that started from the same weights, without what they disagree about.
 
-    τ̂_i = τ_i where |τ_i| is among the largest `density` of its tensor, else 0      τ_i = w_i·(θ_i − θ_0)
-    γ   = sgn( Σ_i τ̂_i )      θ = θ_0 + mean of those τ̂_i ≠ 0 whose sign is γ, element by element
+    τ̂_i = τ_i where |τ_i| is among the largest `density` of its tensor, else 0      τ_i = θ_i − θ_0
+    γ   = sgn( Σ_i τ̂_i )      θ = θ_0 + mean over i with sgn(τ̂_i) = γ of w_i·τ̂_i, element by element
 
 Paper    Yadav, Tam, Choshen, Raffel, Bansal (2023). TIES-Merging: Resolving Interference When Merging Models.
          arXiv:2306.01708
+Differs  The paper scales the merged change as a whole; weights w_i, and their place, are those of peft.
 """
 
 from __future__ import annotations
@@ -39,15 +40,16 @@ def ties(changes: Sequence[Tensor], density: float, weights: Sequence[float] | N
     weights = [1.0] * len(changes) if weights is None else weights
     if not changes or len(weights) != len(changes):
         raise MethodError(f"{len(changes)} changes with {len(weights)} weights cannot be merged", "one weight for each")
-    kept = torch.stack([trimmed(c.float() * w, density) for c, w in zip(changes, weights, strict=True)])
+    kept = torch.stack([trimmed(change.float(), density) for change in changes])
     sign = kept.sum(0).sign()
     agree = (kept.sign() == sign) & (kept != 0)
-    return (kept * agree).sum(0) / agree.sum(0).clamp(min=1)
+    scale = torch.tensor(weights, device=kept.device).view(-1, *[1] * (kept.dim() - 1))
+    return (kept * agree * scale).sum(0) / agree.sum(0).clamp(min=1)
 
 
 def trimmed(change: Tensor, density: float) -> Tensor:
-    """`change` with all but its ⌈density · size⌉ largest magnitudes set to 0; ties go to the first."""
-    count = math.ceil(density * change.numel())
+    """`change` with all but its ⌊density · size⌋ largest magnitudes set to 0; ties go to the first."""
+    count = int(density * change.numel())
     flat = change.flatten()
     top = flat.abs().sort(descending=True, stable=True).indices[:count]
     return torch.zeros_like(flat).index_copy(0, top, flat[top]).view_as(change)
