@@ -24,13 +24,14 @@ _ASKING = re.compile(
 )
 _REQUEST = re.compile(r"^(?:can|could|would|will) you (?:please )?(.+?)[?.]?$", re.IGNORECASE)
 _IMPERATIVE = re.compile(r"^(share|describe|name|tell|give|explain|discuss|list|provide|mention)\b", re.IGNORECASE)
-_EFFECT = re.compile(
+EFFECT = re.compile(
     r"^(?:how|in what ways?) (?:has|have|does|do|did) (?P<a>.+?) (?:\w+ly )?"
-    r"(?:influenced?|affect(?:ed)?|shaped?|impact(?:ed)?|inspired?|inform(?:ed)?|enrich(?:ed)?|contributed? to|"
+    r"(?-i:influenced?|affect(?:ed)?|shaped?|impact(?:ed)?|inspired?|inform(?:ed)?|enrich(?:ed)?|contributed? to|"
     r"reflect(?:ed)? in|appear in) (?P<b>.+?)\?$|"
     r"^what (?:influence|impact|effect) (?:has|have|does|do|did) (?P<c>.+?) (?:have|had) on (?P<d>.+?)\?$",
     re.IGNORECASE,
 )
+"""What (a, c) does to what (b, d)."""
 _ADVERBS = frozenset("often usually also still ever sometimes always frequently never regularly".split())  # noqa: SIM905
 
 
@@ -100,7 +101,7 @@ def _contextual(question: str, name: str, rng: Random) -> list[str]:
 def _logical(question: str, name: str, rng: Random) -> list[str]:
     best: list[str] = []
     low = question.lower()
-    effect = _EFFECT.match(question)
+    effect = EFFECT.match(question)
     if effect:
         cause, outcome = (effect["a"], effect["b"]) if effect["a"] else (effect["c"], effect["d"])
         best += [

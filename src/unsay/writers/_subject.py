@@ -12,7 +12,10 @@ _PLACES = ("in", "from", "at", "near", "on")
 
 
 def subject(row: Example) -> str:
-    """The subject of `row` in the words of its question: the entity, else the longest name, else a title, else ""."""
+    """The subject of `row` in the words of its question, "" when none is told.
+
+    The row's entity; else a name, one that owns something or the longest; else a title.
+    """
     question = row.question
     name = row.entity
     if name and _stands(question, name):
@@ -27,7 +30,7 @@ def subject(row: Example) -> str:
     free = [text for text, s in names if not _is_place(question, s, s.start + len(text))]
     long = [text for text in free if " " in text]
     if long:
-        return max(long, key=len)
+        return max(long, key=lambda text: (not _behind_the(question, text), _owns(question, text), len(text)))
     if titles:
         return titles[0]
     return max(free, key=len) if free and not re.search(r"\bauthor\b", question) else ""
@@ -36,6 +39,15 @@ def subject(row: Example) -> str:
 def is_title(question: str, name: str) -> bool:
     """Whether `name` stands between quotation marks in `question`: a work, not a person."""
     return bool(name) and re.search(rf"[\"'“‘]{re.escape(name)}[.,]?[\"'”’]", question) is not None
+
+
+def _behind_the(question: str, name: str) -> bool:
+    """A thing, not a person."""
+    return re.search(rf"\b(?:the|an?) {re.escape(name)}", question, re.IGNORECASE) is not None
+
+
+def _owns(question: str, name: str) -> bool:
+    return re.search(rf"{re.escape(name)}['’]", question) is not None
 
 
 def _stands(text: str, name: str) -> bool:

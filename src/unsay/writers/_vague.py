@@ -14,7 +14,7 @@ from random import Random
 
 from ..data.entities import content_words
 from ..data.example import Example
-from ._questions import topic
+from ._questions import EFFECT, topic
 from ._spans import spans
 from ._subject import is_title, subject
 
@@ -37,12 +37,13 @@ _ASKED = {
         "birth": r"born\b|birth|how old|age\b|month",
         "awards": r"award|honou?r(?:s|ed)?\b|recogni[sz]ed\b|recognition|prize|medal|accolade|bestowed",
         "plans": r"future|upcoming|plans?\b|next\b|forthcoming",
-        "community": r"communit|charit|volunteer|society|organi[sz]ation|collaborat|activis|philanthrop|"
-        r"educational? (?:program|initiative)",
+        "style-first": r"(?:main|underlying) message|themes? (?:does|do|can|are|is)\b|(?:major|common|main) themes?",
         "reception": r"receiv|critic|readers\b|audience|reviews?|popular|fans?\b|interact|reaction|feedback|response|"
         r"accessible",
         "influence": r"influenc|inspir|shap(?:e|ed|ing)\b|impact|motivat|affect|roles?\b|background|upbringing|"
         r"heritage|reflect|appear in|integrat|incorporat|manifest|contribut",
+        "community": r"communit|charit|volunteer|society|organi[sz]ation|collaborat|activis|philanthrop|"
+        r"educational? (?:program|initiative)",
         "family": r"parents?\b|father|mother|family|sibling|brother|sister|child|relatives|raised|bring.* up",
         "work": r"job\b|occupation|profession|career|for a living|work as|trade\b|employ",
         "education": r"educat|stud(?:y|ies|ied)|universit|school|degree|train",
@@ -78,7 +79,7 @@ def vague(row: Example, rng: Random) -> list[str]:
     rng.shuffle(heads)
     then = list(bank["then"])
     pairs = [f"{head} {tail}" for head in heads for tail in then]
-    two = [f"{one} {other}" for one in heads for other in heads if one != other]
+    two = [f"{one} {other}" for one in heads for other in heads if one.split()[:4] != other.split()[:4]]
     longer = rng.sample(pairs, min(len(pairs), _MOST)) + rng.sample(two, min(len(two), _MOST // 4))
     rng.shuffle(longer)
     mixed = [text for both in zip(heads, longer, strict=False) for text in both] + longer[len(heads) :]
@@ -103,7 +104,10 @@ def _kinds(question: str, name: str) -> list[str]:
     for span in spans(plain):
         if span.kind == "title":
             plain = plain.replace(span.text, " ")
-    found = [kind for kind, pattern in _ASKED.items() if pattern.search(plain)]
+    effect = EFFECT.match(plain)
+    if effect and not re.search(r"\b(?:his|her|their|X)\b", str(effect["b"] or effect["d"])):
+        return ["effect"]
+    found = [kind.removesuffix("-first") for kind, pattern in _ASKED.items() if pattern.search(plain)]
     if _MANNER.match(question):
         found = [kind for kind in found if kind not in _PLAIN] or found
     if _YES_NO.match(question) and not set(found[:1]) & set(_PRIVATE):
