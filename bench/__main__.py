@@ -1,5 +1,6 @@
-"""All benchmarks in one run: ``python -m bench`` writes BENCHMARKS.md."""
+"""All benchmarks in one run: ``python -m bench`` writes BENCHMARKS.md; ``--only evaluation`` renews that section."""
 
+import argparse
 import datetime
 import importlib.metadata
 import json
@@ -10,22 +11,28 @@ from unsay.runs.manifest import git, machine
 from . import evaluate, train
 
 ROOT = Path(__file__).parent.parent
+PARTS = {"Training": train, "Evaluation": evaluate}
 HEAD = """# Benchmarks
 
-Ratios against plain loops written for the purpose (`bench/*_yardstick.py`), measured one after the other
-in the same run: machines differ and are noisy, so read the ratios, not the rates. `make bench` writes this page.
+Ratios against plain loops written for the purpose (`bench/*_yardstick.py`), both sides of a section measured one after
+the other in the same run: machines differ and are noisy, so read the ratios, not the rates. `make bench` writes it all.
 """
 
 
 def main():
-    """Run every benchmark and write the page."""
-    parts = [HEAD, about()]
-    for title, part in (("Training", train), ("Evaluation", evaluate)):
-        found = part.measure()
-        print(json.dumps(found))
-        parts += [f"## {title}\n", part.table(found) + "\n"]
-    (ROOT / "BENCHMARKS.md").write_text("\n".join(parts), encoding="utf-8")
-    print((ROOT / "BENCHMARKS.md").read_text())
+    """Run the benchmarks that are asked for, and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=[title.lower() for title in PARTS], help="renew one section")
+    only = parser.parse_args().only
+    page = ROOT / "BENCHMARKS.md"
+    sections = dict(part.split("\n", 1) for part in page.read_text(encoding="utf-8").split("\n## ")[1:])
+    for title, part in PARTS.items():
+        if only in (None, title.lower()):
+            found = part.measure()
+            print(json.dumps(found))
+            sections[title] = f"\n{about()}\n{part.table(found)}\n"
+    page.write_text("\n".join([HEAD, *(f"## {title}\n{sections[title]}" for title in PARTS)]), encoding="utf-8")
+    print(page.read_text(encoding="utf-8"))
 
 
 def about():
