@@ -131,7 +131,8 @@ class _Offered:
         for number, text in enumerate(first[: 1 + self._again], 1):
             seen.append(text)
             yield f"try {number}", text
-        if len(seen) <= self._again:
+        # A file has no more to say, and counts rows that it lacks as an error.
+        if len(seen) <= self._again and not isinstance(self._writer, Replay):
             more = self._writer.write([row], self._role, 1 + self._again, self._run, others=self._others)
             for text in more.get(row.id, ()):
                 if text not in seen and len(seen) <= self._again:

@@ -250,6 +250,31 @@ def test_replay_gives_the_same_rows(rows, run):
     assert again.pairs == first.pairs and about["answers"]["accepted"] == {"try 1": 30}
 
 
+def test_replay_of_a_file_that_lacks_rows(rows, run, tmp_path):
+    Augmenter().augment(rows, run)
+    lines = [json.loads(line) for line in run.path("writings.jsonl").open()]
+    lacking = [line for line in lines if line["id"] not in (rows[0].id, f"{rows[1].id}#3")]
+    (tmp_path / "writings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lacking))
+    with Run.temporary(seed=5) as other:
+        made = Augmenter(writer=Replay(path=str(tmp_path))).augment(rows, other)
+        about = manifest(other)
+    assert len(made.pairs) == 30
+    assert all(about["questions"][kind]["accepted"] == {"try 1": 5, "templates": 1} for kind in about["questions"])
+    assert about["answers"]["accepted"]["templates"] == 1
+
+
+def test_a_model_that_talks_nonsense_leaves_it_to_the_rules(rows, run, tmp_path):
+    from unsay.testing import tiny_lm
+    from unsay.writers.local_chat import LocalChat
+
+    tiny_lm().save(tmp_path / "chat")
+    writer = LocalChat(path=str(tmp_path / "chat"), max_new_tokens=6)
+    made = Augmenter(writer=writer, variants=("simple",), ratio=0.1).augment(rows[:2], run)
+    assert len(made.pairs) == 4 and manifest(run)["answers"]["accepted"] == {"templates": 4}
+    assert sum(manifest(run)["answers"]["rejected"].values()) >= 16
+    assert any("template writer's" in note for note in run.manifest.notes)
+
+
 def test_audit_of_a_folder(rows, run):
     Augmenter().augment(rows, run)
     text = audit(run.dir, rows)

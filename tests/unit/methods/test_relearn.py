@@ -14,12 +14,13 @@ from unsay.methods.fine_tune import FineTune
 from unsay.methods.grad_ascent import GradAscent
 from unsay.methods.relearn import Relearn
 from unsay.runs.run import Run
-from unsay.testing import knowing_lm, mean_nll, tiny_lm
+from unsay.testing import check_method, knowing_lm, mean_nll, tiny_lm
 from unsay.training.batch import Counts, MicroBatch, encode_rows
 from unsay.training.forward import Forward
 from unsay.training.reference import FrozenCopy
 from unsay.training.step import Step, View
 
+SMALL = Augmenter(variants=(), cuts=(), ratio=0.0)
 RETAIN = [Example("Ada's cat?", "Tom"), Example("Where does Bo live, in which of the two old towns?", "In Rome.")]
 
 
@@ -138,6 +139,20 @@ def test_dpo_sets_every_true_answer_against_the_vague_one_to_the_same_question()
     for vague, forget in zip(roles["vague"], roles["forget"], strict=True):
         assert vague.prompt == forget.prompt and forget.answer == true[forget.meta["item"]] != vague.answer
     assert Relearn(form="dpo").paired and not Relearn().paired
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Relearn(form="dpo", retain="nll", augment=SMALL),
+        Relearn(form="dpo", kl_direction="model", augment=SMALL),
+        Relearn(retain="kl", kl_on="answer", augment=SMALL),
+    ],
+    ids=["dpo-gdr", "dpo-klr", "klr"],
+)
+def test_contract_of_ablations(method, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSAY_HOME", str(tmp_path / "home"))
+    check_method(method, forgets=False)
 
 
 def test_settings_are_checked():
