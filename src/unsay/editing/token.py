@@ -1,14 +1,17 @@
 r"""One token that stands for "I don't know": an id nobody uses, and its embedding, learned with everything else frozen.
 
     L(e) = mean_t −log p(y_t | x, [UNL], y_<t; E[UNL] = e)                 y: a refusal to the forget question x
-         + μ · mean softplus(ℓ_retain) + ν · mean softplus(−ℓ_forget)      ℓ = logit of [UNL] − logsumexp of the others
+         + μ · mean [ softplus(ℓ_retain + 7) + softplus(−12 − ℓ_retain) ] + ν · mean softplus(−ℓ_forget)
+    ℓ = logit of [UNL] − logsumexp of the others
 
-μ keeps the token out of other answers: in models with tied embeddings the row that is learned is a row of the head,
-too. ν, used after an edit, makes it the first token after the forget questions. ‖e‖ stays below the mean row's.
+μ keeps the token out of other answers, and within reach of an edit: in models with tied embeddings the row that is
+learned is a row of the head, too. ν, used after an edit, makes it the first token after the forget questions. ‖e‖ stays
+below the mean row's.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import tempfile
@@ -26,7 +29,6 @@ from ..data.template import Template
 from ..errors import MethodError
 from ..models.layers import backbone, head, head_is_plain
 from ..naming import derive_seed
-from .keys import padded
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 TEXT = ""
 """The token's text. No text contains it as a token, so that nobody can type it; and it shows in no decoded text."""
 _SPARE = re.compile(r"reserved|unused|extra|placeholder|dummy", re.IGNORECASE)
+_MOST, _LEAST = -7.0, -12.0
+"""Log-odds of the token in retain rows: above, it could be drawn there; far below, no edit could reach it."""
 _TWIN = 1e-2
 """Relative distance of two rows below which neither was ever trained: they moved together."""
 
@@ -239,6 +243,7 @@ class _Learner:
         self._row = self._embedding
         if rows.head is not None:
             self._row = rows.head.detach().clone().to(lm.device).requires_grad_()
+        self._pasts: dict[tuple[int, ...], Any] = {}
         table = lm.model.get_input_embeddings()
         self._longest = float(table.weight.detach().float().norm(dim=1).mean())
         with torch.no_grad():  # some families multiply embeddings inside the module
@@ -264,7 +269,8 @@ class _Learner:
                 batch, queue = queue[: how.batch], queue[how.batch :]
                 loss = self._refusals([self._pairs[i] for i in batch])
                 if self._kept is not None:
-                    loss = loss + how.guard * softplus(self._lead(*self._kept)).mean()
+                    lead = self._lead(*self._kept)
+                    loss = loss + how.guard * (softplus(lead - _MOST) + softplus(_LEAST - lead)).mean()
                 if self._aimed is not None:
                     loss = loss + how.aim * softplus(-self._lead(*self._aimed)).mean()
                 optimizer.zero_grad()
@@ -278,16 +284,27 @@ class _Learner:
         return Rows(self._embedding.detach(), None if len(mine) == 1 else self._row.detach())
 
     def _refusals(self, pairs: Sequence[Pair]) -> Tensor:
-        """Mean NLL of the refusals' tokens after question and token."""
+        """Mean NLL of the refusals' tokens after question and token; the questions have run once and for all."""
         device = self._lm.device
-        ids = padded([(*p.prompt, self._token, *p.refusal[:-1]) for p in pairs], self._lm.template.pad_id).to(device)
-        where = [(b, len(p.prompt) + k) for b, p in enumerate(pairs) for k in range(len(p.refusal))]
-        rows, at = (torch.tensor(part, device=device) for part in zip(*where, strict=True))
-        with self._put_in():
-            hidden = backbone(self._lm.model)(input_ids=ids, use_cache=False).last_hidden_state[rows, at]
+        states = []
+        for pair in pairs:
+            ids = torch.tensor([[self._token, *pair.refusal[:-1]]], device=device)
+            past = copy.deepcopy(self._past(pair.prompt))  # a forward adds to it
+            with self._put_in():
+                found = backbone(self._lm.model)(input_ids=ids, past_key_values=past, use_cache=True)
+            states.append(found.last_hidden_state[0])
+        hidden = torch.cat(states)
         logits = head(self._lm.model)(hidden).float()
         logits = logits.index_copy(1, torch.tensor([self._token], device=device), self._column(hidden)[:, None])
         return cross_entropy(logits, torch.tensor([token for p in pairs for token in p.refusal], device=device))
+
+    def _past(self, prompt: tuple[int, ...]) -> Any:
+        """Keys and values of a question, which the token comes after."""
+        if prompt not in self._pasts:
+            ids = torch.tensor([list(prompt)], device=self._lm.device)
+            with torch.no_grad():
+                self._pasts[prompt] = backbone(self._lm.model)(input_ids=ids, use_cache=True).past_key_values
+        return self._pasts[prompt]
 
     @contextmanager
     def _put_in(self) -> Iterator[None]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ..models.lm import LM
     from ..runs.run import Run
 
-_GUARDED = 32
+_GUARDED = 12
 """Retain rows, and as many bundled ones, that the token is kept out of."""
 
 
