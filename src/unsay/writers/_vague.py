@@ -38,10 +38,10 @@ _ASKED = {
         "awards": r"award|honou?r(?:s|ed)?\b|recogni[sz]ed\b|recognition|prize|medal|accolade|bestowed",
         "plans": r"future|upcoming|plans?\b|next\b|forthcoming",
         "style-first": r"(?:main|underlying) message|themes? (?:does|do|can|are|is)\b|(?:major|common|main) themes?",
-        "reception": r"receiv|critic|readers\b|audience|reviews?|popular|fans?\b|interact|reaction|feedback|response|"
-        r"accessible",
+        "reception": r"recei[vp]|critic|readers\b|audience|reviews?|popular|fans?\b|interact|reaction|feedback|"
+        r"response|accessible",
         "influence": r"influenc|inspir|shap(?:e|ed|ing)\b|impact|motivat|affect|roles?\b|background|upbringing|"
-        r"heritage|reflect|appear in|integrat|incorporat|manifest|contribut",
+        r"heritage|reflect|appear in|integrati|integrate[sd]?\b|incorporat|manifest|contribut",
         "community": r"communit|charit|volunteer|society|organi[sz]ation|collaborat|activis|philanthrop|"
         r"educational? (?:program|initiative)",
         "family": r"parents?\b|father|mother|family|sibling|brother|sister|child|relatives|raised|bring.* up",
@@ -50,7 +50,7 @@ _ASKED = {
         "genre": r"genre|kind of (?:books|writing)|type of (?:books|writing|literature)|speciali[sz]e",
         "style": r"style|theme|process|approach|character|narrativ|setting|plot|symbol|unique|message|technique|craft|"
         r"topic|portray",
-        "books": r"books?\b|titles?\b|novel|works?\b|wr[io]te|written|writing|publish|author(?:ed)?\b|story|stories|"
+        "books": r"books?\b|titles?\b|novel|works?\b|write|wrote|written|writing|publish|author(?:ed)?\b|story|stories|"
         r"literary",
         "identity": r"who is|full name|gender|identif|known as|personal",
     }.items()
