@@ -19,10 +19,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from unsay.data import entities as entity_rules
 from unsay.data.example import Example
 from unsay.errors import Interrupted, ModelError
 from unsay.measure import classifier, encoder, judges, lexical
-from unsay.measure import entities as entity_rules
 from unsay.measure.entities import entities
 from unsay.measure.evaluator import Evaluator
 from unsay.measure.texts import Ask
