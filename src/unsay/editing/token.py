@@ -66,7 +66,8 @@ class Learning:
 
     steps: int
     batch: int = 4
-    lr: float = 1e-2
+    lr: float = 3e-2
+    """Of Adam, falling to 0 linearly."""
     guard: float = 1.0
     """μ."""
     aim: float = 0.0

@@ -47,9 +47,9 @@ _GUARDED = 12
 class UniErase(AlphaEdit):
     """Learn the token, edit to it, learn it again."""
 
-    token: Learning = field(default_factory=lambda: Learning(steps=60))
+    token: Learning = field(default_factory=lambda: Learning(steps=40))
     """How the token is learned before the edit."""
-    again: Learning = field(default_factory=lambda: Learning(steps=20, lr=2e-3, aim=1.0))
+    again: Learning = field(default_factory=lambda: Learning(steps=12, lr=1e-2, aim=1.0))
     """How it is learned on the edited weights; 0 steps leave it as it was."""
     projector: bool = True
     """Edit in the null space; false edits as memit does."""
