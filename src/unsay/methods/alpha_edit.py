@@ -3,10 +3,9 @@ r"""AlphaEdit to a refusal: subjects lead to "I don't know", by a change in the 
     ΔW = Rᵀ ( K P Kᵀ + λI )⁻¹ K P       P = U Uᵀ: weakest directions of E[k kᵀ] that hold `energy` of its trace
     K: inputs of an MLP's output projection where a subject ends;  R: this layer's share of z* − h
 
-Paper    Fang, Jiang, Wang, Ma, Jie, Wang, He, Chua (2024). AlphaEdit: Null-Space Constrained Knowledge Editing for
-         Language Models. arXiv:2410.02355; edits to refusals as unlearning: Li, Wang, Jiao, Huang, Yang, Wu, Wang,
-         Wang, Chen (2025). Editing as Unlearning: Are Knowledge Editing Methods Strong Baselines for Large Language
-         Model Unlearning? arXiv:2505.19855
+Paper    Fang, Jiang et al. (2024). AlphaEdit: Null-Space Constrained Knowledge Editing for Language Models.
+         arXiv:2410.02355; edits to refusals as unlearning: Li et al. (2025). Editing as Unlearning: Are Knowledge
+         Editing Methods Strong Baselines for Large Language Model Unlearning? arXiv:2505.19855
 Limits   Suppression: the answer stays likely once its first token is given. The keys tell subjects apart, not
          questions: everything about a subject is refused. Plain text without questions cannot be edited.
 Differs  The null space is a share of the energy rather than an eigenvalue below 0.02 (`cutoff`); the first token of a

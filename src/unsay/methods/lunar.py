@@ -3,7 +3,7 @@ r"""LUNAR in closed form: one layer answers forget questions as it answers quest
     ΔW = c · r · uᵀ,   u = ( Σ_{f∪r} h hᵀ + λI )⁻¹ Σ_f h,   r = mean_reference a − mean_forget a
     h: inputs of the layer's output projection over all prompt tokens;  a: outputs of the layer at the prompt's end
 
-Paper    Shen, Qiu, Wu, Wang, Lin (2025). LUNAR: LLM Unlearning via Neural Activation Redirection. arXiv:2502.07218
+Paper    Shen, Qiu et al. (2025). LUNAR: LLM Unlearning via Neural Activation Redirection. arXiv:2502.07218
 Limits   Redirection: subtract r and the answers are back. Needs a model that refuses what it cannot know, as chat
          models do; others are only turned aside. The one direction is shared by all forget rows. Where a norm
          follows the MLP (Gemma), c is not the length of the step.

@@ -4,7 +4,7 @@ r"""UniErase: a token is learned that stands for "I don't know", and subjects ar
     z* = h + argmin_δ −log p( [UNL] | x; h += δ )          h: a layer's output where the subject of x ends
     ΔW = Rᵀ ( K P Kᵀ + λI )⁻¹ K P                          as alpha-edit; R: each layer's share of z* − h
 
-Paper    Yu, Lin, Zhang, Zhang, Han, Wang, Wang (2025). UniErase: Unlearning Token as a Universal Erasure Primitive for
+Paper    Yu, Lin, Zhang et al. (2025). UniErase: Unlearning Token as a Universal Erasure Primitive for
          Language Models. arXiv:2505.15674; public code Ymm-cll/UniErase
 Limits   Suppression: the first token is redirected. Whoever bans that id, or begins the answer, gets at what is left.
          The keys tell subjects apart, not questions: everything about a subject is refused, questions that were to be
