@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..config.plan import ModelSpec
+from ..data import entities
 from ..data.example import Example
 from ..errors import DamagedError, DataError, ModelError, UnsayError
 from ..metrics.have import Answers, EntityTable, Texts, Tokens, Verdict
@@ -28,7 +29,7 @@ from ..models.vet import vet
 from ..naming import digest, file_digest
 from ..runs.run import Run
 from ..runs.store import Store
-from . import cache, classifier, encoder, entities, lexical
+from . import cache, classifier, encoder, lexical
 from .collect import Collector
 from .texts import Ask, prompts_behind
 from .working import Precision

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.entities import akin, content_words, plain_words, stem, words_f1
 from ..metrics.have import Verdict
-from .entities import akin, content_words, plain_words, stem, words_f1
 
 _ENTAILS, _NEUTRAL, _CONTRADICTS = Verdict(1.0, 0.0, 0.0), Verdict(0.0, 1.0, 0.0), Verdict(0.0, 0.0, 1.0)
 _NEGATIONS = frozenset(

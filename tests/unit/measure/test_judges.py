@@ -20,10 +20,10 @@ from transformers import (
 )
 
 from unsay.data import entities as entity_rules
+from unsay.data.entities import entities
 from unsay.data.example import Example
 from unsay.errors import Interrupted, ModelError
 from unsay.measure import classifier, encoder, judges, lexical
-from unsay.measure.entities import entities
 from unsay.measure.evaluator import Evaluator
 from unsay.measure.texts import Ask
 from unsay.measure.token_stats import token_stats

@@ -10,10 +10,10 @@ import statistics
 import numpy as np
 import pytest
 
+from unsay.data.entities import entities
 from unsay.data.example import Example
 from unsay.errors import PlanError
 from unsay.measure import lexical
-from unsay.measure.entities import entities
 from unsay.metrics._coverage import Case, coverage
 from unsay.metrics.have import AnswerStats, EntityTable, Measurements, Verdict
 from unsay.metrics.kfr import KFR, forgotten
