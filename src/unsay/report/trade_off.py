@@ -47,8 +47,8 @@ def page(found: Mapping[str, Any]) -> str:
     seeds = len({walk["seed"] for walk in found["walks"]})
     first = found["before"]
     about = (
-        f"Means over {seeds} seed{'s' * (seeds != 1)}; in brackets the hull of the seeds' 95 % intervals, for forget quality (a p-value, "
-        f"which has none) the smallest and largest seed. n = {first['probability@forget']['n']} forget rows of "
+        f"Means over {seeds} seed{'s' * (seeds != 1)}; in brackets the hull of the seeds' 95 % intervals, for forget "
+        f"quality (a p-value, which has none) the smallest and largest seed. n = {first['probability@forget']['n']} forget rows of "
         f"{first['probability@forget']['clusters']} entities, {first[_UTILITY]['n']} utility rows. Base epoch: best "
         f"forget quality with at least {found['keep']:.0%} of the utility before. Forgetting is best where it is like "
         "the retrained model's; a lower probability is over-forgetting.\n"
