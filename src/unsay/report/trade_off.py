@@ -50,8 +50,8 @@ def page(found: Mapping[str, Any]) -> str:
         f"Means over {seeds} seed{'s' * (seeds != 1)}; in brackets the hull of the seeds' 95 % intervals, for forget "
         f"quality (a p-value, which has none) the smallest and largest seed. n = {first['probability@forget']['n']} "
         f"forget rows of {first['probability@forget']['clusters']} entities, {first[_UTILITY]['n']} utility rows. Base "
-        f"epoch: best forget quality with at least {found['keep']:.0%} of the utility before. Forgetting is best where it "
-        "is like the retrained model's; a lower probability is over-forgetting.\n"
+        f"epoch: best forget quality with at least {found['keep']:.0%} of the utility before. Forgetting is best where "
+        "it is like the retrained model's; a lower probability is over-forgetting.\n"
     )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return "\n".join([table, "", about, *(f"- {sentence}" for sentence in words)]) + "\n"
