@@ -35,7 +35,7 @@ _TOKENS = 4096
 class Value:
     """How δ is found."""
 
-    steps: int = 12
+    steps: int = 25
     lr: float = 0.5
     clamp: float = 4.0
     """γ."""

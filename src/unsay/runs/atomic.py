@@ -341,7 +341,10 @@ def _scratch_folder(final: Path) -> tuple[int, Path]:
     while True:
         path = _scratch_name(final)
         path.mkdir()
-        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # a sweep was faster
+            continue
         if _hold(handle, path):
             return handle, path
 
