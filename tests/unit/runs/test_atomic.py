@@ -218,3 +218,20 @@ def test_everything_is_on_the_disk_before_the_rename(tmp_path, monkeypatch):
     atomic.write_text(tmp_path / "x", "x")
     assert trace[0].startswith(".tmp-x-")
     assert trace[1:] == ["rename", tmp_path.name]
+
+
+def test_a_scratch_folder_that_a_sweep_took_is_made_again(tmp_path, monkeypatch):
+    """A sweep of another process may come between making the folder and locking it."""
+    taken = []
+    plain = os.open
+
+    def late(path, *rest, **more):
+        if not taken and Path(path).name.startswith(".tmp-"):
+            taken.append(path)
+            Path(path).rmdir()
+        return plain(path, *rest, **more)
+
+    monkeypatch.setattr(os, "open", late)
+    with atomic.commit_folder(tmp_path / "model") as scratch:
+        (scratch / "file").write_text("whole")
+    assert taken and (tmp_path / "model" / "file").read_text() == "whole"
