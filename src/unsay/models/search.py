@@ -43,28 +43,14 @@ def longest_step(
         value = loss(length)
         return math.isfinite(value) and value <= bound
 
-    low = high = min(first, most)
-    if within(high):
-        for _ in range(doublings):
-            if low >= most:
-                return low
-            high = min(2 * low, most)
-            if not within(high):
-                break
-            low = high
-        else:
-            return low
-    else:
-        for _ in range(doublings):
-            low = high / 2
-            if within(low):
-                break
-            high = low
-        else:
-            raise MethodError(
-                f"no step along the direction, however short, keeps the retain loss within {bound:.4g}",
-                "raise method.tolerance, or give retain rows that the model knows",
-            )
+    low, high = bracket(within, first, most=most, doublings=doublings, halvings=doublings)
+    if low == 0:
+        raise MethodError(
+            f"no step along the direction, however short, keeps the retain loss within {bound:.4g}",
+            "raise method.tolerance, or give retain rows that the model knows",
+        )
+    if low == high:
+        return low
     for _ in range(halvings):
         middle = (low + high) / 2
         if within(middle):
@@ -72,6 +58,40 @@ def longest_step(
         else:
             high = middle
     return low
+
+
+def bracket(
+    within: Callable[[float], bool], first: float, *, most: float, doublings: int, halvings: int
+) -> tuple[float, float]:
+    """Two lengths between which a bound is crossed, by doubling where the first is within, else by halving.
+
+    Args:
+        within: Whether a length is within the bound.
+        first: The first length tried, above 0.
+        most: No length is longer than this.
+        doublings: How often the length is doubled.
+        halvings: How often it is halved.
+
+    Returns:
+        The last length within, and the next one tried beyond it; 0 and a length beyond when none was within, the same
+        length twice when none was beyond.
+    """
+    low = high = min(first, most)
+    if within(high):
+        for _ in range(doublings):
+            if low >= most:
+                break
+            high = min(2 * low, most)
+            if not within(high):
+                return low, high
+            low = high
+        return low, low
+    for _ in range(halvings):
+        low = high / 2
+        if within(low):
+            return low, high
+        high = low
+    return 0.0, high
 
 
 def largest_share(known: Callable[[float], float], keep: float, *, halvings: int = 7) -> float:

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..data.example import Example, ForgetData
 from ..errors import MethodError
 from ..models.line import Line
-from ..models.search import largest_share
+from ..models.search import bracket, largest_share
 from .batch import Row, encode_rows
 from .scan import answer_hits, answer_logps, scan, strength
 from .step import View
@@ -117,42 +117,24 @@ def _last_within(excess: Callable[[float], float], most: float, near: float, dou
     Raises:
         MethodError: there is excess at the shortest step tried.
     """
-    low, high = 0.0, min(1.0, most)
-    for _ in range(doublings):
-        if excess(high) > 0:
-            break
-        low = high
-        if low >= most:
-            return low
-        high = min(2 * high, most)
-    else:
-        return low
-    # the way there may be flat at first: halving finds a first place within before interpolation is of use
-    for _ in range(doublings):
-        if low > 0:
-            break
-        middle = high / 2
-        if excess(middle) > 0:
-            high = middle
-        else:
-            low = middle
+    low, high = bracket(lambda s: excess(s) <= 0, 1.0, most=most, doublings=doublings - 1, halvings=doublings)
     if low == 0:
         raise MethodError(
             "even the smallest step along the line breaks a bound",
             "lower method.keep, or give rows to keep that the model knows",
         )
-    ends = [low, high]
+    if low == high:
+        return low
+    tried = [low]
 
     def close(s: float) -> float:
         value = excess(s)
-        if value > 0:
-            ends[1] = min(ends[1], s)
-        else:
-            ends[0] = max(ends[0], s)
+        if value <= 0:
+            tried.append(s)
         return value
 
     optimize.toms748(close, low, high, k=1, rtol=4e-16, xtol=near * high / 2, disp=False)
-    return float(ends[0])
+    return float(max(tried))
 
 
 @dataclass(frozen=True)
