@@ -14,7 +14,6 @@ from .benchmarks import _suite
 from .benchmarks._benchmark import Benchmark
 from .config import overrides
 from .config.decode import decode, take
-from .config.plan import Plan
 from .data.example import Example, rows_fingerprint
 from .errors import PlanError
 from .metrics.distinct_n import DistinctN
@@ -24,6 +23,7 @@ from .metrics.krr import KRR
 from .metrics.refusal_rate import RefusalRate
 from .metrics.score import Metric, Score, metric_id
 from .models.chat_server import ChatServer
+from .pipeline import with_rows
 from .report.report import write_report
 from .runs.manifest import DataRecord, ModelRecord
 from .runs.reporter import Reporter
@@ -103,7 +103,8 @@ def evaluate_endpoint(model: str, url: str, changes: Iterable[str] = (), *, repo
     called = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip("-.") or "model"
     out = words.get("out") or str(Path("runs") / f"evaluate-{called}-{name}")
     plan = dataclasses.replace(plan, name=name, out=str(out), attacks=())
-    benchmark, notes = _benchmark(plan, name)
+    nothing = PlanError("nothing to measure on: there are no forget rows", "forget=FILE.jsonl, or --benchmark people")
+    benchmark, _, notes = with_rows(plan, nothing)
     splits = benchmark.splits()
     metrics = _metrics(benchmark, splits)
     from .measure.endpoint import EndpointEvaluator
@@ -124,20 +125,6 @@ def evaluate_endpoint(model: str, url: str, changes: Iterable[str] = (), *, repo
         _write(run, name, benchmark, metrics, judge.scores(), judge.samples())
     write_report(run.dir)
     return run.dir
-
-
-def _benchmark(plan: Plan, name: str) -> tuple[Benchmark, list[str]]:
-    """The benchmark with its rows, and notes about them."""
-    if name != "custom":
-        if plan.data.forget:
-            raise PlanError(f"both benchmark={name} and forget= say what to forget", "drop one of them")
-        return plan.benchmark, []
-    if not plan.data.forget:
-        raise PlanError("nothing to measure on: there are no forget rows", "forget=FILE.jsonl, or --benchmark people")
-    from .data.read import read_forget_data
-
-    data, notes = read_forget_data(plan.data)
-    return plan.benchmark.with_data(data), notes
 
 
 def _metrics(benchmark: Benchmark, splits: Mapping[str, Sequence[Example]]) -> tuple[Metric, ...]:

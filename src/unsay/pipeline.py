@@ -188,25 +188,14 @@ def prepare(plan: Plan) -> Work:
     from .data.checks import check_all
     from .models.lm import LM
 
-    name = registry.name_of(type(plan.benchmark))
-    notes: list[str] = []
-    if name == "custom":
-        if not plan.data.forget:
-            raise PlanError(
-                "nothing to forget: the plan has no forget rows",
-                "give forget=FILE.jsonl, or a benchmark that brings its own: benchmark=people-small",
-            )
-        if plan.teach:
-            raise PlanError("teach needs a benchmark that says what to learn", "drop teach, or set benchmark=people")
-        from .data.read import read_forget_data
-
-        data, notes = read_forget_data(plan.data)
-        benchmark: Benchmark = plan.benchmark.with_data(data)
-    else:
-        if plan.data.forget:
-            raise PlanError(f"both benchmark={name} and forget= say what to forget", "drop one of them")
-        benchmark = plan.benchmark
-        data = benchmark.data()
+    if registry.name_of(type(plan.benchmark)) == "custom" and plan.data.forget and plan.teach:
+        raise PlanError("teach needs a benchmark that says what to learn", "drop teach, or set benchmark=people")
+    nothing = PlanError(
+        "nothing to forget: the plan has no forget rows",
+        "give forget=FILE.jsonl, or a benchmark that brings its own: benchmark=people-small",
+    )
+    benchmark, read, notes = with_rows(plan, nothing)
+    data = benchmark.data() if read is None else read
     for train in (plan.train, *([plan.teach.train] if plan.teach else [])):
         if train.extra:
             from .training.arguments import training_arguments
@@ -215,6 +204,30 @@ def prepare(plan: Plan) -> Work:
     base = LM.load(dataclasses.replace(plan.model, adapter=None))
     notes = notes + check_all(data, base.template, plan.data.max_length, plan.data.truncate)
     return Work(base, benchmark, data, notes)
+
+
+def with_rows(plan: Plan, nothing: PlanError) -> tuple[Benchmark, ForgetData | None, list[str]]:
+    """The plan's benchmark; the user's own rows when it is theirs, and notes about them.
+
+    Args:
+        plan: A resolved plan.
+        nothing: Raised when the rows should be the user's, and there are none.
+
+    Raises:
+        PlanError: `nothing`, or both rows and a benchmark that brings its own.
+        DataError: the rows cannot be read.
+    """
+    name = registry.name_of(type(plan.benchmark))
+    if name != "custom":
+        if plan.data.forget:
+            raise PlanError(f"both benchmark={name} and forget= say what to forget", "drop one of them")
+        return plan.benchmark, None, []
+    if not plan.data.forget:
+        raise nothing
+    from .data.read import read_forget_data
+
+    data, notes = read_forget_data(plan.data)
+    return plan.benchmark.with_data(data), data, notes
 
 
 def _metrics(plan: Plan, benchmark: Benchmark) -> tuple[Metric, ...]:
@@ -232,26 +245,24 @@ def _judge(run: Run, splits: Mapping[str, Sequence[Example]], metrics: Sequence[
 
 
 def _measure(run: Run, judge: Evaluator, tag: str, model: Subject) -> None:
-    # The key keeps the time of the first measuring: what is done already is only read from the store.
-    with run.stage(f"measure {tag}", key=_measured(run, model)) as stage:
-        judge.measure(tag, fingerprint=model.fingerprint, load=model.load, release=model.drop)
-        effort = judge.effort(tag)
-        stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
+    _ask(run, judge, tag, model, release=model.drop)
     model.drop()
 
 
-def _measured(run: Run, model: Subject) -> str:
-    return digest([model.fingerprint, encode(run.plan.benchmark), *(encode(metric) for metric in run.plan.metrics)])
+def _ask(run: Run, judge: Evaluator, tag: str, model: Subject, **how: Any) -> None:
+    # The key keeps the time of the first measuring: what is done already is only read from the store.
+    metrics = [encode(metric) for metric in run.plan.metrics]
+    key = digest([model.fingerprint, encode(run.plan.benchmark), *metrics])
+    with run.stage(f"measure {tag}", key=key) as stage:
+        judge.measure(tag, fingerprint=model.fingerprint, load=model.load, **how)
+        effort = judge.effort(tag)
+        stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
 
 
 def _measure_base(run: Run, judge: Evaluator, base: Subject | None) -> None:
     """What the scores of the others read of the model before it was taught. It stays in memory: it is taught again."""
-    if base is None or not judge.wants("base"):
-        return
-    with run.stage("measure base", key=_measured(run, base)) as stage:
-        judge.measure("base", fingerprint=base.fingerprint, load=base.load, scored=False)
-        effort = judge.effort("base")
-        stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
+    if base is not None and judge.wants("base"):
+        _ask(run, judge, "base", base, scored=False)
 
 
 def _write_rows(run: Run, work: Work) -> None:
