@@ -9,10 +9,10 @@ import textwrap
 import time
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
+from unsay import registry
 from unsay.augment import Augmenter
 from unsay.augment.assemble import Pair, generic
 from unsay.augment.audit import audit, check_rows
@@ -296,25 +296,12 @@ def test_settings_are_checked(bad):
         Augmenter(**bad)
 
 
-def benchmarks():
-    from unsay.benchmarks.people import People
-
-    found = {"people": People}
-    data = Path(os.environ.get("UNSAY_DATA", Path(__file__).parents[4] / "shared" / "data"))
-    if (data / "knowundo").is_dir() and (data / "tofu").is_dir():
-        from unsay.benchmarks.knowundo import Knowundo
-        from unsay.benchmarks.tofu import Tofu
-
-        found |= {
-            "knowundo": lambda: Knowundo(path=str(data / "knowundo")),
-            "tofu": lambda: Tofu(path=str(data / "tofu"), split="forget10"),
-        }
-    return found
-
-
-@pytest.mark.parametrize("name", benchmarks())
-def test_every_question_of_the_benchmarks_is_covered(name, run):
-    data = benchmarks()[name]().data()
+@pytest.mark.parametrize("name", ["people", "knowundo", "tofu"])
+def test_every_question_of_the_benchmarks_is_covered(name, run, data_dir):
+    settings = {"people": {}, "knowundo": {}, "tofu": {"split": "forget10"}}[name]
+    if name != "people":
+        settings["path"] = str(data_dir / name)
+    data = registry.load("benchmarks", name)(**settings).data()
     began = time.process_time()
     made = Augmenter().augment(data.forget, run, others=data.retain)
     assert time.process_time() - began < 60  # some 10 s; twice that would be felt

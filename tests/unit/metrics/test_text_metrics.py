@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +17,6 @@ from unsay.metrics.needs import Generations, Lens
 from unsay.metrics.refusal_rate import RefusalRate, refuses
 
 TEXTS = Generations("forget")
-TOFU = Path(os.environ.get("UNSAY_DATA", "/nowhere")) / "tofu"
 
 DECLINED = [
     "I’m afraid I don’t know who that is.",
@@ -60,13 +57,13 @@ def test_every_refusal_that_methods_teach_is_recognised():
     assert [line for line in lines if line and not refuses(line)] == []
 
 
-@pytest.mark.skipif(not TOFU.is_dir(), reason="needs $UNSAY_DATA/tofu")
-def test_refusals_of_others_are_recognised_and_answers_are_not():
+def test_refusals_of_others_are_recognised_and_answers_are_not(data_dir):
     """TOFU's hundred refusals, and every answer it holds, right or wrong."""
-    lines = (TOFU / "idontknow.jsonl").read_text(encoding="utf-8").splitlines()
+    tofu = data_dir / "tofu"
+    lines = (tofu / "idontknow.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 100
     assert sum(map(refuses, lines)) >= 99
-    rows = [json.loads(line) for line in (TOFU / "forget10_perturbed.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (tofu / "forget10_perturbed.jsonl").read_text(encoding="utf-8").splitlines()]
     answers = [a for r in rows for a in (r["answer"], r["paraphrased_answer"], *r["perturbed_answer"])]
     assert len(answers) > 2000
     assert [a for a in answers if refuses(a)] == []
