@@ -31,7 +31,7 @@ _DOWN = ("repetition", "gibberish")
 _MEMBERSHIP = ("loss-attack", "zlib-ratio", "min-k", "min-k-pp", "reference-attack", "gradient-norm", "privleak")
 _NO_GOOD_END = (
     *("truth-ratio", "kfr", "relearn-harmonic", "forgetting-effect", "completeness", "forgotten-rows", "logit-lens"),
-    *("distinct-n", "refusal-rate", "exposure"),
+    *("distinct-n", "refusal-rate", "exposure", "relex", "genex"),
 )
 """On rows that are to be forgotten: a broken model may score best."""
 

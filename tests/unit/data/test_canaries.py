@@ -1,0 +1,77 @@
+"""Canaries: what each kind is made of, the same from the same seed, never among their references."""
+
+import pytest
+
+from unsay.data.canaries import Canaries, matched, repeated
+from unsay.data.example import Example
+from unsay.data.generic import generic_rows
+from unsay.errors import DataError, PlanError
+
+ROWS = [Example(f"What does {n} eat?", f"{n} eats {what} every single day.") for n, what in
+        zip(("Ada", "Bo", "Cleo", "Dan"), ("plums", "bread", "rice", "soup"), strict=True)]  # fmt: skip
+GIVEN = {"rows": ROWS, "foreign": generic_rows(), "vocabulary": [f" w{i}" for i in range(40)]}
+KINDS = {"random-tokens": 12, "secret": 20, "shuffled": 12, "foreign": 30, "wrong-answer": 4}
+
+
+@pytest.mark.parametrize(("kind", "references"), KINDS.items())
+def test_seeded_distinct_and_apart_from_the_references(kind, references):
+    build = Canaries(kind=kind, count=4, references=references, repeats=(1, 3))
+    made = build.build(7, **GIVEN)
+    assert made == build.build(7, **GIVEN)
+    assert made.rows != build.build(8, **GIVEN).rows
+    assert (len(made.rows), len(made.references)) == (4, references)
+    texts = [(row.prompt, row.answer) for row in (*made.rows, *made.references)]
+    assert len(set(texts)) == len(texts)
+    assert list(made.repeats.values()) == [1, 3, 1, 3]
+    taught = made.training()
+    assert len(taught) == 8 == len({row.id for row in taught})
+    assert {row.answer for row in taught} == {row.answer for row in made.rows}
+
+
+def test_what_each_kind_is_made_of():
+    made = {kind: Canaries(kind=kind, count=2, references=2).build(0, **GIVEN).rows for kind in KINDS}
+    assert all(len(row.answer.split()) == 12 for row in made["random-tokens"])
+    assert all(sum(c.isdigit() for c in row.answer) == 6 for row in made["secret"])
+    assert [sorted(row.answer.split()) for row in made["shuffled"]] == [sorted(r.answer.split()) for r in ROWS[:2]]
+    assert {(r.prompt, r.answer) for r in made["foreign"]} <= {(r.question, r.answer) for r in GIVEN["foreign"]}
+    right = {(row.prompt, row.answer) for row in ROWS}
+    for row in made["wrong-answer"]:
+        assert (row.prompt, row.answer) not in right and row.answer in {r.answer for r in ROWS}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "words"),
+    [
+        ("random-tokens", {}, "vocabulary"),
+        ("shuffled", {}, "in-distribution"),
+        ("foreign", {}, "another domain"),
+        ("wrong-answer", {"rows": [Example("", "one"), Example("", "two")]}, "question"),
+        ("foreign", {"foreign": generic_rows()[:10]}, "10 different canaries"),
+    ],
+)
+def test_what_is_missing_is_said(kind, given, words):
+    with pytest.raises(DataError, match=words):
+        Canaries(kind=kind).build(0, **given)
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "poem"}, {"repeats": (17,)}, {"count": 0}, {"template": "no place"}])
+def test_settings_out_of_range(wrong):
+    with pytest.raises(PlanError):
+        Canaries(**{"kind": "secret", **wrong})
+
+
+def test_matching_is_best_as_a_whole():
+    """Greedily a takes 1.1 and b is left with 9; together they take 0.5 and 1.1."""
+    wanted = {"a": [1.0], "b": [1.2]}
+    assert matched(wanted, {"x": [1.1], "y": [0.5], "z": [9.0]}) == {"a": "y", "b": "x"}
+    assert matched(wanted, {"x": [1.1], "z": [9.0]}, caliper=0.1) in ({"a": "x"}, {"b": "x"})
+    assert matched(wanted, {"z": [9.0]}, caliper=0.1) == {}
+    with pytest.raises(DataError, match="not finite"):
+        matched(wanted, {"z": [float("inf")]})
+
+
+def test_repeats_by_id():
+    assert [row.id for row in repeated(ROWS[:2], {ROWS[1].id: 3})] == [
+        ROWS[0].id,
+        *(f"{ROWS[1].id}{k}" for k in ("", "#2", "#3")),
+    ]
