@@ -11,6 +11,7 @@ import json
 import shutil
 import struct
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Written:
     parameters: int
     swallowed: int
     """Parameters in which θu differs from θ0, and θ(s) is nevertheless the same number as θu: the further way was
-    shorter than the rounding of the file's dtype. 0 in float32 unless the step is tiny."""
+    shorter than the rounding of the file's dtype. Not counted in float32, where no useful step could be."""
 
 
 def write_between(before: Path, after: Path, scale: float, out: Path) -> Written:
@@ -59,8 +60,9 @@ def write_between(before: Path, after: Path, scale: float, out: Path) -> Written
     """
     if not abs(scale) <= _FARTHEST:
         raise ModelError(f"s = {scale:g} is too far", "1 + α, with α below 10 for anything that is still a model")
-    for folder in (before, after):
-        _plain(vet(folder, str(folder)))
+    with ThreadPoolExecutor(2) as pool:  # hashing, which both do without holding the other up
+        for folder in pool.map(lambda folder: vet(folder, str(folder)), (before, after)):
+            _plain(folder)
     where = {name: file for name, file in _tensors(before)}
     shards: dict[Path, list[str]] = {}
     for name, file in _tensors(after):
@@ -106,7 +108,7 @@ def _move(name: str, old: Tensor, new: Tensor, scale: float) -> Tensor:
 
 
 def _swallowed(old: Tensor, new: Tensor, moved: Tensor, scale: float) -> int:
-    if scale == 1 or not new.is_floating_point():
+    if scale == 1 or not new.is_floating_point() or new.dtype == torch.float32:
         return 0
     return int(((moved == new) & (old.to(new.dtype) != new)).sum())
 
