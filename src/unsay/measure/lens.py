@@ -67,7 +67,7 @@ class LensSweep:
         if not self._rows:
             return
         with working(self._lm, precision) as model:
-            norm = _final_norm(model)
+            norm = final_norm(model)
             if norm is None:
                 yield {ask: _NOTHING for ask, _, _ in self._rows}, self.tokens
                 return
@@ -82,7 +82,7 @@ class LensSweep:
         for i, (_, ids, _) in enumerate(rows):
             padded[i, : len(ids)] = torch.tensor(ids)
         # Padding on the right only, where causal attention needs no mask.
-        with _outputs(model) as seen:
+        with outputs(model) as seen:
             model.states(input_ids=padded.to(device), use_cache=False)
         at = (torch.arange(len(rows), device=device), (lengths - 1).to(device))
         hidden = torch.stack([states[at] for states in seen], 1)  # [B, L, D]
@@ -99,10 +99,10 @@ class LensSweep:
 
 
 @contextlib.contextmanager
-def _outputs(model: Working) -> Iterator[list[Tensor]]:
+def outputs(model: Working) -> Iterator[list[Tensor]]:
     """A list that a forward fills with the output [B, T, D] of every decoder layer, first to last."""
     seen: list[Tensor] = []
-    hooks = [layer.register_forward_hook(lambda m, a, out: seen.append(_tensor(out))) for layer in _layers(model)]
+    hooks = [layer.register_forward_hook(lambda m, a, out: seen.append(tensor_of(out))) for layer in layers_of(model)]
     try:
         yield seen
     finally:
@@ -110,15 +110,15 @@ def _outputs(model: Working) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def _final_norm(model: Working) -> nn.Module | None:
+def final_norm(model: Working) -> nn.Module | None:
     """The part of the backbone between the last layer and the head, known by its input and output; None: no such part.
 
     Names differ between families, and a wrong norm would give plausible nonsense.
     """
-    if not model.plain or not _layers(model):
+    if not model.plain or not layers_of(model):
         return None
     calls: list[tuple[nn.Module, Any, Any]] = []
-    layers = list(_layers(model))
+    layers = list(layers_of(model))
     children = [m for m in backbone(model.model).children() if not isinstance(m, nn.ModuleList)]
     hooks = [m.register_forward_hook(lambda m, a, out: calls.append((m, a, out))) for m in children]
     hooks.append(layers[-1].register_forward_hook(lambda m, a, out: calls.append((m, a, out))))
@@ -128,23 +128,25 @@ def _final_norm(model: Working) -> nn.Module | None:
     finally:
         for hook in hooks:
             hook.remove()
-    into = next((_tensor(out) for m, _, out in calls if m is layers[-1]), None)
+    into = next((tensor_of(out) for m, _, out in calls if m is layers[-1]), None)
     for module, args, out in calls:
         if module is layers[-1] or into is None or not args:
             continue
-        if _same(args[0], into) and _same(_tensor(out), last):
+        if _same(args[0], into) and _same(tensor_of(out), last):
             return module
     return None
 
 
-def _layers(model: Working) -> Sequence[nn.Module]:
+def layers_of(model: Working) -> Sequence[nn.Module]:
+    """The decoder layers, first to last; none where the network does not show them."""
     try:
         return list(decoder_layers(model.model))
     except (ModelError, AttributeError):
         return ()
 
 
-def _tensor(out: Any) -> Tensor:
+def tensor_of(out: Any) -> Tensor:
+    """What a layer passes on: some return it alone, some in front of other things."""
     found: Tensor = out[0] if isinstance(out, (tuple, list)) else out
     return found
 
