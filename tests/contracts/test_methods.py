@@ -10,6 +10,7 @@ from unsay.errors import UnsayError
 from unsay.methods.extrapolate import Extrapolate
 from unsay.methods.grad_ascent import GradAscent
 from unsay.methods.grad_diff import GradDiff
+from unsay.methods.lunar import Lunar
 from unsay.methods.npo import NPO
 from unsay.testing import check_method, facts, knowing_lm, mean_nll, tiny_lm
 from unsay.training.gradient import GradientMethod
@@ -47,8 +48,21 @@ def test_contract(name, base_folder):
 
 @pytest.mark.parametrize(
     "method",
-    [NPO(retain="none"), NPO(retain="kl"), Extrapolate(base=GradDiff(), alpha=0.3), GradDiff(retain_weight=0.0)],
-    ids=["npo-none", "npo-kl", "extrapolate-grad-diff", "grad-diff-no-retain"],
+    [
+        NPO(retain="none"),
+        NPO(retain="kl"),
+        GradDiff(retain_weight=0.0),
+        Extrapolate(base=GradDiff(), alpha=0.3),
+        Extrapolate(base=Lunar(**TINY["lunar"]), alpha=0.3),
+    ],
+    ids=[
+        "npo-none",
+        "npo-kl",
+        "grad-diff-no-retain",
+        "extrapolate-grad-diff",
+        "extrapolate-lunar",
+        "extrapolate-relearn",
+    ],
 )
 def test_contract_of_variants(method):
     check_method(method)
