@@ -61,7 +61,6 @@ def test_contract(name, base_folder):
         "grad-diff-no-retain",
         "extrapolate-grad-diff",
         "extrapolate-lunar",
-        "extrapolate-relearn",
     ],
 )
 def test_contract_of_variants(method):
