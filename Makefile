@@ -5,7 +5,7 @@ export TOKENIZERS_PARALLELISM := false
 # idle OpenMP threads must not spin on the core that another process needs
 export GOMP_SPINCOUNT := 0
 
-.PHONY: demo test test-quick check bench methods uipe lock browser golden
+.PHONY: demo test test-quick check bench methods uipe relearn lock browser golden
 
 demo: .venv/ready  ## teach, unlearn, measure, attack, report: runs/demo/report.html
 	$(BIN)/unsay run demo out=runs/demo --overwrite
@@ -32,6 +32,9 @@ methods: .venv/ready  ## every method from its preset on people-small, into docs
 
 uipe: .venv/ready  ## extrapolation: the trade-off, related knowledge, the coefficient, into docs/uipe.md
 	$(BIN)/python -m bench.uipe
+
+relearn: .venv/ready  ## ReLearn against GA and NPO on KnowUnDo, into docs/knowundo.md
+	$(BIN)/python -m bench.relearn
 
 lock: .venv/ready  ## write the exact versions that are installed
 	$(BIN)/pip freeze --exclude-editable --exclude unsay | sed 's/+cpu$$//' > requirements.lock

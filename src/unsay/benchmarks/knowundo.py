@@ -23,7 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ..data.example import Example, ForgetData
 from ..data.read_hub import hub_rows
@@ -60,6 +60,9 @@ class Knowundo:
     """Folder with the files; None is $UNSAY_DATA/knowundo where it exists, else the hub."""
     max_new_tokens: int = 128
     """Length of generated answers; the measured ones have 28 words."""
+    questions: Literal["val", "train"] = "val"
+    """Which questions are measured: other wordings, or as many of those that are unlearned and kept word for word, to
+    tune settings on without looking at the measured ones."""
     reader: str | None = "smollm2-135m"
     """Reading model of the linguistic score (ReLearn's is Llama-2-7B-chat): it reads every answer once, which costs
     more than all the rest where the model under test is smaller. None leaves the score out."""
@@ -82,11 +85,15 @@ class Knowundo:
         return [row for rows in self._files().values() for row in rows]
 
     def splits(self) -> Mapping[str, Sequence[Example]]:
-        """The measured questions as forget and retain (other questions than those trained on), forget-train, world."""
+        """The measured questions as forget and retain, forget-train (what was unlearned), world."""
         files = self._files()
+        forget, retain = files["unlearn_val"], files["retention_val"]
+        if self.questions == "train":
+            forget = _spread(files["unlearn_train"], len(forget))
+            retain = _spread(files["retention_train"], len(retain))
         return {
-            "forget": files["unlearn_val"],
-            "retain": files["retention_val"],
+            "forget": forget,
+            "retain": retain,
             "forget-train": files["unlearn_train"],
             "world": _bundled.world(),
         }
@@ -143,6 +150,11 @@ class Knowundo:
         if folder is not None and (folder / "privacy").is_dir():
             folder = folder / "privacy"
         return _read(folder)
+
+
+def _spread(rows: Sequence[Example], count: int) -> tuple[Example, ...]:
+    """`count` rows, evenly over the file."""
+    return tuple(rows[i * len(rows) // count] for i in range(count))
 
 
 @lru_cache(maxsize=8)

@@ -126,3 +126,14 @@ def test_no_folder_and_no_network(monkeypatch):
 def test_settings_that_make_no_sense():
     with pytest.raises(PlanError, match="max_new_tokens is 0"):
         Knowundo(max_new_tokens=0)
+
+
+def test_the_trained_questions_can_be_measured_instead(real):
+    def ids(rows):
+        return {row.id for row in rows}
+
+    other = Knowundo(path=real.path, questions="train").splits()
+    assert {k: len(v) for k, v in other.items()} == {k: len(v) for k, v in real.splits().items()}
+    data = real.data()
+    assert ids(other["forget"]) <= ids(data.forget) and ids(other["retain"]) <= ids(data.retain)
+    assert len({row.entity for row in other["forget"]}) > 50, "spread over the authors"
