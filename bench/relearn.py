@@ -129,7 +129,7 @@ def page():
         f"{' with changes' if git['dirty'] else ''}, {manifest['created'][:10]}.\n",
         f"The taught model knows the trained questions with ROUGE-L {_cell([known], 'rouge@forget')} (forget) and "
         f"{_cell([known], 'rouge@retain')} (retain). Learning rates from {', '.join(GRID)}, chosen on trained "
-        f"questions with seed 0. Below: val questions, {numbers['kfr@forget']} to forget, {numbers['krr@retain']} to keep; "
+        f"questions with seed 0. Below: val questions, {numbers['kfr@forget']} and {numbers['krr@retain']}; "
         f"means over seeds {', '.join(map(str, SEEDS))}, in brackets the hull of the seeds' 95 % intervals.\n",
     ]
     said = [
