@@ -1,7 +1,8 @@
 """Prompt and answer → token ids: the place where the boundary between them is decided, once, and verified.
 
 Two kinds of template. *chat* renders the tokenizer's own chat template; *plain* joins prompt and answer with one space.
-A row with an empty prompt is plain text under both. Nothing here reads padding: masks come from lengths.
+A row with an empty prompt is plain text under both. A prompt that ends with the assistant's turn has begun the answer,
+which goes on from there. Nothing here reads padding: masks come from lengths.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import DataError
 from ..naming import digest
 from .example import Message, Prompt
+from .turns import after, begun, folded, guarded, plain_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -215,14 +217,10 @@ class Template:
         return self.kind == "plain" or prompt == ""
 
     def _answer_text(self, prompt: Prompt, answer: str) -> str:
-        if not self._is_plain(prompt):
-            return self.gap + (answer.strip() if self.trims else answer) + self.tail
-        head = _plain_text(prompt)
-        gap = head[
-            len(head.rstrip(" ")) :
-        ]  # spaces belong to the word after them in every tokenizer that has such words
-        joined = not head or head[-1:].isspace() or answer[:1].isspace()
-        return gap + answer if joined else " " + answer
+        if self._is_plain(prompt):
+            return after(plain_text(prompt), answer)
+        said, opening = answer.strip() if self.trims else answer, begun(prompt)
+        return (after(opening, said) if opening else self.gap + said) + self.tail
 
     def _texts(self, prompts: Iterable[Prompt]) -> dict[Prompt, tuple[str, tuple[int, ...]] | DataError]:
         """Text and ids of each prompt, rendered once."""
@@ -252,12 +250,15 @@ class Template:
             )
         if self._is_plain(prompt):
             before = f"{self.guard}\n\n" if self.guard and prompt else ""
-            return before + _plain_text(prompt).rstrip(" ")
+            return before + plain_text(prompt).rstrip(" ")
         if self.guard:
-            turns = _guard(turns, self.guard)
+            turns = guarded(turns, self.guard)
+        opening = begun(prompt)
+        turns = turns[:-1] if opening else turns
         if self.folds_system:
-            turns = _fold(turns)
-        return _render(self.tokenizer, self.chat, turns, ask=True) + self.opens
+            turns = folded(turns)
+        asked = _render(self.tokenizer, self.chat, turns, ask=True) + self.opens
+        return f"{asked}{self.gap}{opening.rstrip(' ')}" if opening else asked
 
     def _verify(self, pairs: Sequence[tuple[Prompt, str]], out: list[Encoded | str]) -> None:
         rows = [(i, e) for i, e in enumerate(out) if isinstance(e, Encoded)]
@@ -300,29 +301,6 @@ def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
     added = [t.content for t in tokenizer.added_tokens_decoder.values() if t.special]
     names = sorted({*added, *map(str, tokenizer.all_special_tokens)} - {""}, key=lambda s: (-len(s), s))
     return re.compile("|".join(map(re.escape, names)) or "(?!)")
-
-
-def _plain_text(prompt: Prompt) -> str:
-    if isinstance(prompt, str):
-        return prompt
-    lines = [m.content if m.role == "system" else f"{m.role.capitalize()}: {m.content}" for m in prompt]
-    return "\n".join([*lines, "Assistant:"])
-
-
-def _guard(turns: Sequence[Message], text: str) -> tuple[Message, ...]:
-    """`text` as the system message, in front of what stands there already."""
-    if turns and turns[0].role == "system":
-        return (Message("system", f"{text}\n\n{turns[0].content}"), *turns[1:])
-    return (Message("system", text), *turns)
-
-
-def _fold(turns: Sequence[Message]) -> tuple[Message, ...]:
-    """The system text in front of the first user turn, for templates without a system role."""
-    system = "\n\n".join(m.content for m in turns if m.role == "system")
-    rest = [m for m in turns if m.role != "system"]
-    if system and rest:
-        rest[0] = Message(rest[0].role, f"{system}\n\n{rest[0].content}")
-    return tuple(rest)
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, chat: str, turns: Sequence[Message], *, ask: bool) -> str:
@@ -375,7 +353,7 @@ def _probe(tokenizer: PreTrainedTokenizerBase, control: re.Pattern[str]) -> dict
         found = _marked(tokenizer, chat, turns)
     folds = found is None
     if folds:
-        turns = _fold(turns)
+        turns = folded(turns)
     full, asked = found or _marked(tokenizer, chat, turns)
     last = turns[-1].content
     before, _, after = full.partition(last)
