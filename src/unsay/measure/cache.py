@@ -9,10 +9,10 @@ import numpy as np
 
 from ..data.example import Prompt
 from ..metrics.have import AnswerStats, Texts, Tokens
-from ..metrics.needs import Generations, GradNorms, Lens, Need
+from ..metrics.needs import FirstToken, Generations, GradNorms, Lens, Need
 from ..naming import digest
 from ..runs.store import Store
-from . import generations, grad_norms, lens, sampled, token_stats
+from . import first_token, generations, grad_norms, lens, sampled, token_stats
 from .texts import Ask, Draw
 
 _Asked = TypeVar("_Asked", Prompt, Draw)
@@ -39,6 +39,8 @@ def need_key(need: Need, asked: Mapping[str, Sequence[Any]], model: str, precisi
         how = ["gradients", grad_norms.VERSION]
     elif isinstance(need, Lens):
         how = ["layers", lens.VERSION]
+    elif isinstance(need, FirstToken):
+        how = ["first token", first_token.VERSION]
     return digest([how, model, precision, max_length, sorted(asked.items())])
 
 

@@ -68,7 +68,7 @@ class Collector:
         # Everything is planned before anything runs: bad texts show at once.
         scoring = self._scoring(lm, scored, digest(["partial", *(keys[n] for n in scored)])) if scored else None
         writing = [self._writing(lm, group, digest(["partial", *(keys[n] for n in group)])) for group in written]
-        probing = [self._probing(lm, asked, kind, keys) for kind in (GradNorms, Lens)]
+        probing = [self._probing(lm, asked, kind, keys) for kind in probes.KINDS]
         answers: dict[Need, Answers] = {}
         tokens, sweeps = 0, [*([scoring.left] if scoring else []), *(probe.left for probe in probing if probe)]
         if scoring:

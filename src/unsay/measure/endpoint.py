@@ -16,7 +16,7 @@ from typing import Any
 from ..data.example import Example, Prompt
 from ..metrics._shared import join
 from ..metrics.have import Answers, Measurements, Texts
-from ..metrics.needs import Generations, GradNorms, Judged, Lens, Need
+from ..metrics.needs import FirstToken, Generations, GradNorms, Judged, Lens, Need
 from ..metrics.score import Metric, Score, metric_id
 from ..models.chat_server import ChatServer, Reply
 from ..naming import digest
@@ -35,6 +35,7 @@ _MAX_LENGTH = 1024
 TOKENS = "needs token probabilities, which this endpoint does not give"
 _LACKS: tuple[tuple[type[Any], str], ...] = (
     (GradNorms, "needs gradients, which an endpoint does not give"),
+    (FirstToken, TOKENS),
     (Lens, "needs the layers of the network, which an endpoint does not give"),
 )
 _Ask = tuple[Prompt, int]

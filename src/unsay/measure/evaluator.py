@@ -12,7 +12,7 @@ from typing import Any
 from ..data.example import Example
 from ..errors import ModelError, PlanError
 from ..metrics.have import Answers, Measurements
-from ..metrics.needs import Generations, GradNorms, Judged, Lens, MixedStats, Need
+from ..metrics.needs import Generations, Judged, MixedStats, Need
 from ..metrics.score import Metric, Score, metric_id
 from ..models.lm import LM
 from ..runs.run import Run
@@ -228,7 +228,7 @@ class Evaluator:
         if isinstance(need, Generations):
             return cache.get_texts(self._store, key)
         found: tuple[Answers, int] | None
-        if isinstance(need, (GradNorms, Lens)):
+        if isinstance(need, tuple(probes.KINDS)):
             found = probes.get(self._store, key, need)
         else:
             found = cache.get_tokens(self._store, key)

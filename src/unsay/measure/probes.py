@@ -8,16 +8,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..metrics.have import Layers, LayerStats, Norms
-from ..metrics.needs import GradNorms, Lens
+from ..metrics.have import FirstChoice, FirstChoices, Layers, LayerStats, Norms
+from ..metrics.needs import FirstToken, GradNorms, Lens
 from ..models.lm import LM
 from ..runs.store import Store
-from . import grad_norms, lens
+from . import first_token, grad_norms, lens
 from .cache import ask_name
 from .texts import Ask
 from .working import Precision
 
-Probe = GradNorms | Lens
+Probe = GradNorms | Lens | FirstToken
 
 
 class Probing(Protocol):
@@ -66,6 +66,12 @@ KINDS: Mapping[type, Kind] = {
         lambda table: list(table["norm"]),
     ),
     Lens: Kind("layers", lens.LensSweep, _layer_columns, _layer_entries),
+    FirstToken: Kind(
+        "first tokens",
+        first_token.FirstTokenSweep,
+        lambda found: {name: [getattr(f, name) for f in found] for name in ("logp", "rank", "why")},
+        lambda table: [FirstChoice(*row) for row in zip(table["logp"], table["rank"], table["why"], strict=True)],
+    ),
 }
 
 
@@ -80,14 +86,14 @@ def plan(
     return KINDS[type(need)].sweep(lm, asks, skip=skip, max_length=max_length, micro_tokens=micro_tokens)
 
 
-def put(store: Store, key: str, need: Probe, found: Norms | Layers, cut: int) -> None:
+def put(store: Store, key: str, need: Probe, found: Norms | Layers | FirstChoices, cut: int) -> None:
     """Keep the entries of each example, and how many of its texts were cut at the length limit."""
     flat: list[tuple[str, Any]] = [(row, entry) for row, entries in found.items() for entry in entries]
     columns: dict[str, list[Any]] = {"id": [row for row, _ in flat], "cut": [cut] * len(flat)}
     store.put_table(key, columns | KINDS[type(need)].columns([entry for _, entry in flat]))
 
 
-def get(store: Store, key: str, need: Probe) -> tuple[Norms | Layers, int] | None:
+def get(store: Store, key: str, need: Probe) -> tuple[Norms | Layers | FirstChoices, int] | None:
     """What `put` kept, or None."""
     table = store.get_table(key)
     if table is None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..data.example import Example, Message, Prompt
 from ..data.template import Encoded
 from ..errors import DataError
-from ..metrics.needs import Generations, GradNorms, Judged, Lens, MixedStats, Need, TokenStats
+from ..metrics.needs import FirstToken, Generations, GradNorms, Judged, Lens, MixedStats, Need, TokenStats
 from ..models.lm import LM
 
 
@@ -37,14 +37,18 @@ def prompts_of(row: Example, kind: str) -> tuple[Prompt, ...]:
     return tuple(_reworded(row.prompt, text) for text in row.answers(kind))
 
 
-def asks_of(need: TokenStats | GradNorms | Lens | MixedStats, rows: Sequence[Example]) -> dict[str, tuple[Ask, ...]]:
+def asks_of(
+    need: TokenStats | GradNorms | Lens | FirstToken | MixedStats, rows: Sequence[Example]
+) -> dict[str, tuple[Ask, ...]]:
     """What has to be scored for `need`, by example id; rows without the alternative it names are left out.
 
-    Several prompts and several answers give every pair, prompts outermost.
+    Several prompts and several answers give every pair, prompts outermost. `FirstToken` scores no answer; its form
+    stands there.
     """
     found = {}
     for row in rows:
-        asks = tuple(Ask(p, a) for p in prompts_of(row, need.prompt) for a in row.answers(need.answer))
+        answers = (need.form,) if isinstance(need, FirstToken) else row.answers(need.answer)
+        asks = tuple(Ask(p, a) for p in prompts_of(row, need.prompt) for a in answers)
         if asks:
             found[row.id] = asks
     return found

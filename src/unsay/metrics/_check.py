@@ -13,9 +13,10 @@ import numpy as np
 from ..data.example import Example
 from ..errors import UnsayError
 from ..naming import digest
-from .have import Answers, AnswerStats, EntityTable, LayerStats, Measurements, Mixed, Verdict
+from .have import Answers, AnswerStats, EntityTable, FirstChoice, LayerStats, Measurements, Mixed, Verdict
 from .needs import (
     EntitySimilarity,
+    FirstToken,
     Generations,
     GradNorms,
     Inference,
@@ -109,6 +110,8 @@ def _reduced(need: Need, stats: Sequence[AnswerStats]) -> tuple[Any, ...]:
     """What `need` asks for, made of token statistics, so that every degenerate case reaches it too."""
     if isinstance(need, GradNorms):
         return tuple(-float(np.sum(a.logp)) for a in stats if len(a.logp))
+    if isinstance(need, FirstToken):
+        return tuple(FirstChoice(float(a.logp[0]), int(a.rank[0])) for a in stats if len(a.logp))
     if isinstance(need, MixedStats):
         return tuple(Mixed(a, 0.5) for a in stats)
     return tuple(LayerStats(a.logp, a.rank) for a in stats) if isinstance(need, Lens) else tuple(stats)
@@ -134,12 +137,12 @@ def _judged(need: Judged, row: Example, text: str, tweak: Tweak | None) -> tuple
 
 
 def _answers(
-    need: TokenStats | GradNorms | Lens | MixedStats, row: Example, tweak: Tweak | None
+    need: TokenStats | GradNorms | Lens | FirstToken | MixedStats, row: Example, tweak: Tweak | None
 ) -> tuple[AnswerStats, ...]:
     if need.prompt != "prompt" and not row.answers(need.prompt):
         return ()
     stats = []
-    for text in row.answers(need.answer):
+    for text in row.answers("answer" if isinstance(need, FirstToken) else need.answer):
         rng = np.random.default_rng(int(digest([dataclasses.astuple(need), row.id, text], 6), 16))
         length = int(rng.integers(2, 9))
         one = AnswerStats(

@@ -10,6 +10,7 @@ from ..data.example import Example
 from ..errors import NeedError
 from .needs import (
     EntitySimilarity,
+    FirstToken,
     Generations,
     GradNorms,
     Inference,
@@ -62,6 +63,18 @@ class LayerStats:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstChoice:
+    """The unlearning token as the first token of an answer."""
+
+    logp: float
+    """Its log-probability, nats; NaN where there is none to look at."""
+    rank: int
+    """Tokens that the model holds strictly more likely; 0 means argmax, −1 that there is none to look at."""
+    why: str = ""
+    """Why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Mixed:
     """One answer under a mix of two models' weights."""
 
@@ -100,10 +113,11 @@ Tokens = Mapping[str, tuple[AnswerStats, ...]]
 Texts = Mapping[str, tuple[str, ...]]
 Norms = Mapping[str, tuple[float, ...]]
 Layers = Mapping[str, tuple[LayerStats, ...]]
+FirstChoices = Mapping[str, tuple[FirstChoice, ...]]
 Verdicts = Mapping[str, tuple[Verdict, ...]]
 EntityTables = Mapping[str, tuple[EntityTable, ...]]
 Mixes = Mapping[str, tuple[Mixed, ...]]
-Answers = Tokens | Texts | Norms | Layers | Verdicts | EntityTables | Mixes
+Answers = Tokens | Texts | Norms | Layers | FirstChoices | Verdicts | EntityTables | Mixes
 
 
 @dataclass(frozen=True)
@@ -132,6 +146,10 @@ class Measurements:
 
     def layers(self, need: Lens) -> Layers:
         """Statistics of the layers by example id, one entry per answer text."""
+        return self._get(need)  # type: ignore[return-value]
+
+    def first_choices(self, need: FirstToken) -> FirstChoices:
+        """The unlearning token's place by example id, one per question."""
         return self._get(need)  # type: ignore[return-value]
 
     def verdicts(self, need: Inference) -> Verdicts:

@@ -82,6 +82,17 @@ class Lens:
 
 
 @dataclass(frozen=True)
+class FirstToken:
+    """Where the model's unlearning token stands among the first tokens of its answer."""
+
+    split: str
+    prompt: str = "prompt"
+    form: Literal["model", "chat", "raw"] = "model"
+    """How the question is put: in the model's template, its tokenizer's chat template, or as plain text."""
+    model: str = "subject"
+
+
+@dataclass(frozen=True)
 class Inference:
     """What natural language inference (NLI) makes of each generation and the right answer."""
 
@@ -179,7 +190,7 @@ class MixedStats:
 Judged = Inference | TextSimilarity | EntitySimilarity | JudgeStats
 """Needs about what the model has generated: answered after their `generations`, by other models or by rules."""
 
-Need = TokenStats | Generations | GradNorms | Lens | MixedStats | Judged
+Need = TokenStats | Generations | GradNorms | Lens | FirstToken | MixedStats | Judged
 
 
 def _texts_of(need: Judged) -> Generations:
