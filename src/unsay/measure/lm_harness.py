@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from .. import stats
 from ..errors import DataError, MissingExtra, PlanError, ResourceError
 from ..metrics.score import Score, unscored
-from ..models.patches import Offset
+from ..models.patches import Guard
 from ..naming import digest, file_digest, kebab
 from .harness_bars import Progress, our_bars
 
@@ -163,8 +163,8 @@ class Harness:
             DataError: a task's questions cannot be had, or it refuses to run.
             ResourceError: out of memory.
         """
-        if any(isinstance(patch, Offset) for patch in lm.patches):
-            reason = "lm-evaluation-harness cannot generate with a logit offset"
+        if any(not isinstance(patch, Guard) for patch in lm.patches):
+            reason = "lm-evaluation-harness cannot ask through a logit offset or a screen"
             yield from ((task, [_absent(task, reason)]) for task in tasks)
             return
         # The harness sets padding and special tokens on the tokenizer it is given.

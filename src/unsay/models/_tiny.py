@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ..data.template import Kind, Template
@@ -39,15 +40,16 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 """Family → configuration class of transformers and its sizes. Llama has a tied head, as SmolLM2 does."""
 
 
-def tiny_tokenizer(family: str = "llama") -> Any:
+def tiny_tokenizer(family: str = "llama", corpus: Sequence[str] = ()) -> Any:
     """A fast tokenizer with one token for each ASCII character that prints, newline and tab, and a chat template.
 
     Its pad token differs from its end token ``<|end|>``; it adds no token of its own accord.
 
     Args:
         family: qwen2 gets the class that transformers insists on for it; it tokenises these characters alike.
+        corpus: Texts each of whose words gets a token of its own; not with qwen2.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Tokenizer
 
     # As byte-level tokenizers write them: a space is Ġ, a newline Ċ, a tab ĉ; printing ASCII is itself.
@@ -60,6 +62,11 @@ def tiny_tokenizer(family: str = "llama") -> Any:
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
         backend.decoder = decoders.ByteLevel()
         backend.add_special_tokens(list(SPECIALS))
+        if corpus:
+            trainer = trainers.BpeTrainer(
+                vocab_size=2**16, show_progress=False, special_tokens=list(SPECIALS), initial_alphabet=characters
+            )
+            backend.train_from_iterator(corpus, trainer)
         start = {"tokenizer_object": backend}
     return (Qwen2Tokenizer if family == "qwen2" else PreTrainedTokenizerFast)(
         **start,
@@ -73,20 +80,23 @@ def tiny_tokenizer(family: str = "llama") -> Any:
     )
 
 
-def tiny_lm(family: str = "llama", seed: int = 0, template: Kind = "auto", **settings: Any) -> LM:
+def tiny_lm(
+    family: str = "llama", seed: int = 0, template: Kind = "auto", corpus: Sequence[str] = (), **settings: Any
+) -> LM:
     """A random model of 20,000 to 60,000 parameters: width 32, 2 or 3 layers, 101 tokens, 1,024 positions; fp32, eval.
 
     Args:
         family: A key of `FAMILIES`.
         seed: Of the weights; the global random state is left alone.
         template: ``auto``, ``chat`` or ``plain``.
+        corpus: See `tiny_tokenizer`.
         settings: Fields of the family's configuration to set instead, such as ``num_hidden_layers=4``.
     """
     import torch
     import transformers
 
     name, shape = FAMILIES[family]
-    tokenizer = tiny_tokenizer(family)
+    tokenizer = tiny_tokenizer(family, corpus)
     ids = {key: getattr(tokenizer, key) for key in ("pad_token_id", "bos_token_id", "eos_token_id")}
     config = getattr(transformers, name)(**({"vocab_size": len(tokenizer)} | ids | shape | settings))
     for dropout in ("attention_dropout", "hidden_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"):

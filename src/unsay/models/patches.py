@@ -1,7 +1,7 @@
-"""What makes a model behave as if it had forgotten while its weights stay as they were: guard prompts, logit offsets.
+"""What makes a model behave as if it had forgotten while its weights stay as they were: guards, screens, logit offsets.
 
-A patch is on the model it belongs to (`LM.template` for a guard, `LM.model` for an offset), so that whoever scores,
-generates or trains through them honours it; `LM.patches` says which there are. A saved folder holds
+A patch is on the model it belongs to (`LM.template` for a guard or screen, `LM.model` for an offset), so that whoever
+scores, generates or trains through them honours it; `LM.patches` says which there are. A saved folder holds
 
     the unchanged weights       loads in plain transformers, without the patch
     patch.json                  the patches
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.plan import Adapter
+from ..data.screen import Screen, screened, unscreened
 from ..errors import MethodError, ModelError
 from .adapters import adapted, attach, load_adapter, merged, plain_of
-from .decoding import DecodingModel
 from .folder import finish
 from .loading import load_network
 from .offset import OffsetModel
@@ -54,8 +54,8 @@ class Offset:
     """Whether the two are models of their own; otherwise they are the model itself with and without an adapter."""
 
 
-Patch = Guard | Offset
-_KINDS: Mapping[str, type[Any]] = {"guard": Guard, "offset": Offset}
+Patch = Guard | Screen | Offset
+_KINDS: Mapping[str, type[Any]] = {"guard": Guard, "screen": Screen, "offset": Offset}
 
 
 def with_guard(lm: LM, text: str) -> LM:
@@ -68,6 +68,17 @@ def with_guard(lm: LM, text: str) -> LM:
     if lm.template.guard:
         raise MethodError(f"{lm.origin} has a guard prompt already", "give the model without it, or one text for both")
     return replace(lm, template=lm.template.guarded(text), patches=(*lm.patches, Guard(text)))
+
+
+def with_screen(lm: LM, screen: Screen) -> LM:
+    """`lm` behind `screen` (see `data.screen`). The weights are shared.
+
+    Raises:
+        MethodError: there is one already.
+    """
+    if any(isinstance(patch, Screen) for patch in lm.patches):
+        raise MethodError(f"{lm.origin} is behind a screen already", "give the model without it")
+    return replace(lm, template=screened(lm.template, screen), patches=(*lm.patches, screen))
 
 
 def with_offset(lm: LM, a: float, adapter: Adapter, small: LM | None = None) -> LM:
@@ -113,8 +124,6 @@ def _same_vocabulary(lm: LM, small: LM) -> None:
 
 def underlying(lm: LM) -> LM:
     """`lm` with the plain network under its offset, if it has one; template and patches as they are."""
-    while isinstance(lm.model, DecodingModel):
-        lm = replace(lm, model=lm.model.model)
     return replace(lm, model=lm.model.underlying()) if isinstance(lm.model, OffsetModel) else lm
 
 
@@ -122,13 +131,11 @@ def unpatched(lm: LM) -> LM:
     """The checkpoint alone, as somebody has it who drops the patches. Weights are shared."""
     if not lm.patches:
         return lm
-    return replace(underlying(lm), template=lm.template.guarded(""), patches=())
+    return replace(underlying(lm), template=unscreened(lm.template).guarded(""), patches=())
 
 
 def configs(model: Any) -> tuple[Any, ...]:
     """The configurations of all networks in `model`, the one in front first."""
-    while isinstance(model, DecodingModel):
-        model = model.model
     return tuple(inner.config for inner in model.networks) if isinstance(model, OffsetModel) else (model.config,)
 
 
@@ -177,6 +184,8 @@ def restore(lm: LM, folder: Path) -> LM:
     for patch in _read(folder / FILE):
         if isinstance(patch, Guard):
             lm = with_guard(lm, patch.text)
+        elif isinstance(patch, Screen):
+            lm = with_screen(lm, patch)
         else:
             model = _read_offset(lm, folder, patch).to(lm.device).eval()
             lm = replace(lm, model=model, patches=(*lm.patches, patch))

@@ -15,7 +15,7 @@ from . import smollm2
 from .adapters import BASE_WEIGHTS, adapted, base_of
 from .fingerprint import tensors_digest
 from .folder import finish
-from .patches import UNCHANGED, underlying, write
+from .patches import UNCHANGED, underlying, unpatched, write
 from .quiet import quiet
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _verify_tokenizer(lm: LM, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     again = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    if Template.of(again, lm.template.kind).fingerprint() != lm.template.guarded("").fingerprint():
+    if Template.of(again, lm.template.kind).fingerprint() != unpatched(lm).template.fingerprint():
         raise ModelError(
             f"the tokenizer would load back as a {type(again).__name__} that splits texts otherwise; nothing was saved",
             "use the tokenizer that belongs to this family of models",
