@@ -22,6 +22,7 @@ from ..config.plan import Adapter
 from ..data.screen import Screen, screened, unscreened
 from ..errors import MethodError, ModelError
 from .adapters import adapted, attach, load_adapter, merged, plain_of
+from .decoding import DecodingModel
 from .folder import finish
 from .loading import load_network
 from .offset import OffsetModel
@@ -124,6 +125,8 @@ def _same_vocabulary(lm: LM, small: LM) -> None:
 
 def underlying(lm: LM) -> LM:
     """`lm` with the plain network under its offset, if it has one; template and patches as they are."""
+    while isinstance(lm.model, DecodingModel):
+        lm = replace(lm, model=lm.model.model)
     return replace(lm, model=lm.model.underlying()) if isinstance(lm.model, OffsetModel) else lm
 
 
@@ -136,6 +139,8 @@ def unpatched(lm: LM) -> LM:
 
 def configs(model: Any) -> tuple[Any, ...]:
     """The configurations of all networks in `model`, the one in front first."""
+    while isinstance(model, DecodingModel):
+        model = model.model
     return tuple(inner.config for inner in model.networks) if isinstance(model, OffsetModel) else (model.config,)
 
 
