@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from ..data.example import Example
+from ..data.novel import SPANS
 from ..naming import kebab
 
 KINDS = ("k1", "k2", "k3")
@@ -56,7 +57,13 @@ def _knowledge(row: Mapping[str, Any], kind: str) -> Example:
         answer=said["answer"],
         id=f"{_slug(row['person'])}.{_slug(row['attribute'])}.{kind}",
         alternatives=others,
-        meta={"entity": row["person"], "attribute": row["attribute"], "knowledge": kind, "source": "people"},
+        meta={
+            "entity": row["person"],
+            "attribute": row["attribute"],
+            "knowledge": kind,
+            "source": "people",
+            **({SPANS: row["value"]} if kind == "k1" else {}),
+        },
     )
 
 
