@@ -21,7 +21,7 @@ from .naming import file_digest, kebab
 
 KINDS = ("methods", "metrics", "benchmarks", "attacks", "writers", "tokens", "combiners", "stops")
 _ROOT = Path(__file__).parent
-_INFRASTRUCTURE = {"metrics": {"needs", "have", "score"}}
+_INFRASTRUCTURE = {"metrics": {"needs", "have", "score"}, "attacks": {"bucket_crossing"}}
 
 
 @dataclass(frozen=True)

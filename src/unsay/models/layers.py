@@ -130,6 +130,37 @@ def decoder_layers(model: Any) -> nn.ModuleList:
     raise ModelError(f"{type(inner).__name__} has no list of {count} decoder layers")
 
 
+def linear_maps(model: Any) -> dict[str, nn.Module]:
+    """Every linear map inside the decoder layers, as ``<layer>.<name>``: no embedding, head or norm.
+
+    Each is an `nn.Linear`, or a `Conv1D` with its weight the other way round (see `as_rows`). Experts that a family
+    keeps in one tensor are not among them.
+
+    Args:
+        model: Without an adapter, whose own factors would be listed, too.
+
+    Raises:
+        ModelError: the family has no decoder layers, or no such maps in them.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    found = {
+        f"{number}.{name}": module
+        for number, block in enumerate(decoder_layers(model))
+        for name, module in block.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D))
+    }
+    if not found:
+        raise ModelError(f"{type(network(model)).__name__} has no linear maps in its decoder layers")
+    return found
+
+
+def as_rows(module: Any) -> Tensor:
+    """The weight [out, in] of a linear map; a view of it, so that copying into it changes the map."""
+    weight: Tensor = module.weight
+    return weight if isinstance(module, nn.Linear) else weight.T
+
+
 def mlp_output(block: nn.Module) -> nn.Module:
     """The last linear map of a decoder layer's MLP: `nn.Linear`, or `Conv1D` with its weight the other way round.
 

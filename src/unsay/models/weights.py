@@ -58,18 +58,40 @@ def random_control(before: LM, after: LM, seed: int) -> LM:
 
 
 @torch.no_grad()
-def _between(before: LM, after: LM, combine: Callable[[str, Tensor, Tensor], Tensor]) -> LM:
-    """A copy of `after` whose every parameter is `combine(name, θ0, θu)`, both given in fp32."""
-    plain = merged(after)
-    result = after.fork() if plain is after else plain
+def distance(before: LM, after: LM) -> tuple[float, float]:
+    """‖θu − θ0‖₂ and ‖θ0‖₂ over all parameters, in float64; adapters are merged first.
+
+    Raises:
+        ModelError: the two do not have the same tensors.
+    """
+    old, new = paired(before, after)
+    moved = sum(float((new[n].double() - old[n].to(new[n].device).double()).square().sum()) for n in new)
+    return moved**0.5, sum(float(tensor.double().square().sum()) for tensor in old.values()) ** 0.5
+
+
+def paired(before: LM, after: LM) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The parameters of θ0 and of θu by name, adapters merged.
+
+    Raises:
+        ModelError: the two do not have the same tensors.
+    """
     old = dict(merged(before).model.named_parameters())
-    new = dict(result.model.named_parameters())
+    new = dict(merged(after).model.named_parameters())
     odd = sorted(old.keys() ^ new.keys()) or sorted(n for n in new if old[n].shape != new[n].shape)
     if odd:
         raise ModelError(
             f"{before.origin} and {after.origin} are not two states of one model: they differ in {', '.join(odd[:3])}",
             "give models of the same architecture",
         )
+    return old, new
+
+
+@torch.no_grad()
+def _between(before: LM, after: LM, combine: Callable[[str, Tensor, Tensor], Tensor]) -> LM:
+    """A copy of `after` whose every parameter is `combine(name, θ0, θu)`, both given in fp32."""
+    plain = merged(after)
+    result = after.fork() if plain is after else plain
+    old, new = paired(before, result)
     for name, parameter in new.items():
         origin = old[name].to(parameter.device, torch.float32)
         parameter.copy_(combine(name, origin, parameter.float()))

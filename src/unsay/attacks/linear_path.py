@@ -1,0 +1,100 @@
+r"""Linear path: walk from the unlearned model back to the one before, and see how soon the knowledge returns.
+
+    θ(α) = (1 − α)·θu + α·θ0        barrier = max_α [ L(θ(α)) − (1 − α)·L(θu) − α·L(θ0) ]        distance ‖θu − θ0‖₂
+
+Given    θ0: for the owner's audit. Nobody without the model before can do this.
+Paper    Siddiqui et al. (2025). From Dormant to Deleted: Tamper-Resistant Unlearning Through Weight-Space
+         Regularization. arXiv:2505.22310 (distance and linear connection to the model before predict how soon
+         relearning succeeds)
+Limits   At α = 1 everything is back by construction; what counts is the course, beside that of the retrained model.
+Differs  L is the loss per answer token on forget rows, and on at most 64 utility or retain rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from ..errors import MethodError, PlanError
+from ..models.patches import unpatched
+from ..models.weights import distance, extrapolate
+from ..training.batch import encode_rows
+from ..training.coefficient import kept_rows
+from ..training.scan import answer_logps, scan
+from ._attack import Probe
+
+if TYPE_CHECKING:
+    from ..data.example import Example, ForgetData
+    from ..models.lm import LM
+    from ..runs.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearPath:
+    """Mixtures of the weights with those of the model before."""
+
+    places: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    """α of each mixture, above 0 up to 1."""
+
+    axis: ClassVar[str] = "share of the way back"
+
+    def __post_init__(self) -> None:
+        if not self.places or min(self.places) <= 0 or max(self.places) > 1 or len(set(self.places)) < len(self.places):
+            raise PlanError(f"places: should be different, above 0 and at most 1, got {self.places!r}")
+
+    def probes(self, lm: LM, data: ForgetData, run: Run, *, before: LM | None = None) -> Iterator[Probe]:
+        """One mixture per place, nearest to `lm` first; ``path.json`` gets distance, losses and barrier at the end.
+
+        Args:
+            lm: θu, or a control.
+            data: Forget rows; utility or retain rows for the second loss, if there are any.
+            run: Seed, folder, progress.
+            before: θ0.
+
+        Raises:
+            MethodError: there is no model before.
+            ModelError: the two are not states of one model.
+        """
+        if before is None:
+            raise MethodError("linear-path walks to the model before unlearning, and there is none", "give before=PATH")
+        start, end = unpatched(lm), unpatched(before)
+        sides: dict[str, Sequence[Example]] = {"forget": data.forget}
+        if data.utility or data.retain:
+            sides["keep"] = kept_rows(data, run.seed)
+        losses = {0.0: _losses(start, sides, run)}
+        for place in sorted(self.places):
+            run.check_stop()
+            mixed = extrapolate(end, start, 1 - place)
+            losses[place] = _losses(mixed, sides, run)
+            yield Probe(f"alpha-{place:g}", replace(mixed, origin=lm.origin), at=place)
+        if 1.0 not in losses:
+            losses[1.0] = _losses(end, sides, run)
+        moved, size = distance(end, start)
+        report = {
+            "distance": moved,
+            "relative_distance": moved / size,
+            "loss": losses,
+            "barrier": {side: barrier({at: found[side] for at, found in losses.items()}) for side in sides},
+        }
+        run.write_json("path.json", report)
+        run.log(distance=moved, barrier=report["barrier"])
+
+
+def barrier(losses: Mapping[float, float]) -> float:
+    """The most by which a loss on the path is above the straight line between its two ends, at least 0.
+
+    Args:
+        losses: α → loss, with both ends 0 and 1.
+    """
+    return max(loss - (1 - at) * losses[0.0] - at * losses[1.0] for at, loss in losses.items())
+
+
+def _losses(lm: LM, sides: Mapping[str, Sequence[Example]], run: Run) -> dict[str, float]:
+    """Negative log-probability per answer token of each side's rows."""
+    found = {}
+    for side, members in sides.items():
+        rows = encode_rows(members, lm.template, run.plan.data.max_length)
+        logps = scan(lm.model, rows, lm.template.pad_id, answer_logps)
+        found[side] = -sum(float(own.sum(dtype="float64")) for own in logps) / sum(len(own) for own in logps)
+    return found
