@@ -1,0 +1,220 @@
+"""What the walks of the id-ood experiment come to: steps, costs, trade-offs, and the tests of its two hypotheses.
+
+A walk is a list of points by step; quality is the mean exposure of its rows against that of rows never seen, cost the
+rise of the loss on clean held-out sentences since step 0, nats per token.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median, stdev
+from typing import Any
+
+from .. import stats
+
+ID = "in-distribution"
+Points = Sequence[Mapping[str, Any]]
+QUALITIES = tuple(round(0.1 * k, 1) for k in range(1, 11))
+"""Shares of the way to rows never seen at which costs are read for a trade-off."""
+_EARLY = 5
+"""Steps over which a decay rate is read."""
+_FLOOR = 0.01
+"""Least cost that a logarithm is taken of, nats per token."""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """When a walk comes to a level."""
+
+    steps: float
+    """Between two measured steps by a straight line; the last measured step when it never does."""
+    cost: float
+    """Rise of the held-out loss by then."""
+    whole: bool
+    """Whether the level was reached; otherwise both numbers are least values."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired comparison over seeds, out of distribution − in distribution."""
+
+    difference: stats.Difference
+    effect: float
+    """Cohen's d of the differences: mean over standard deviation; NaN with fewer than two seeds."""
+    holm: float = math.nan
+    """p adjusted for the family it belongs to."""
+
+
+def reached(points: Points, by: str = "exposure") -> Reached:
+    """When rows are as never seen.
+
+    Args:
+        points: Of one walk.
+        by: ``exposure``: the mean is at chance; ``relex`` or ``genex``: it is 0.
+    """
+    gaps = [_gap(point, by) for point in points]
+    costs = [point["test"] - points[0]["test"] for point in points]
+    for at, gap in enumerate(gaps):
+        if gap <= 0:
+            if at == 0:
+                return Reached(float(points[0]["step"]), 0.0, True)
+            share = gaps[at - 1] / (gaps[at - 1] - gap) if gaps[at - 1] > gap else 1.0
+            first, then = points[at - 1]["step"], points[at]["step"]
+            return Reached(first + share * (then - first), costs[at - 1] + share * (costs[at] - costs[at - 1]), True)
+    return Reached(float(points[-1]["step"]), costs[-1], False)
+
+
+def _gap(point: Mapping[str, Any], by: str) -> float:
+    return float(point[by] - point["chance"] if by == "exposure" else point[by])
+
+
+def way(points: Points) -> list[tuple[float, float]]:
+    """(share of the way to rows never seen, cost) of each point; 1 is there, beyond it is over-forgotten."""
+    start = _gap(points[0], "exposure")
+    if start <= 0:
+        return []
+    return [(1 - _gap(p, "exposure") / start, p["test"] - points[0]["test"]) for p in points]
+
+
+def trade_off(points: Points) -> float:
+    """Mean cost at which each of `QUALITIES` is first reached; less is better. NaN where there was no way to go.
+
+    A quality that is never reached counts with the last cost, which is the least that it can be.
+    """
+    line = way(points)
+    if not line:
+        return math.nan
+    found = []
+    for quality in QUALITIES:
+        at = next((k for k, (share, _) in enumerate(line) if share >= quality - 1e-12), None)
+        if at is None:
+            found.append(line[-1][1])
+            continue
+        if at == 0:
+            found.append(line[0][1])
+            continue
+        (before, low), (after, high) = line[at - 1], line[at]
+        found.append(low + (quality - before) / (after - before) * (high - low))
+    return fmean(found)
+
+
+def decay(points: Points) -> float:
+    """Rise of the held-out loss a step, over the first steps."""
+    early = [point for point in points if point["step"] <= _EARLY]
+    return float((early[-1]["test"] - early[0]["test"]) / max(1, early[-1]["step"]))
+
+
+READ = {
+    "steps": lambda points: reached(points).steps,
+    "cost": lambda points: reached(points).cost,
+    "trade-off": trade_off,
+    "decay": decay,
+    "steps by relex": lambda points: reached(points, "relex").steps,
+    "steps by genex": lambda points: reached(points, "genex").steps,
+    "cost by genex": lambda points: reached(points, "genex").cost,
+}
+"""Name of a number → how it is read from a walk."""
+
+
+def by_seed(found: Mapping[str, Any], name: str, number: str) -> dict[str, float]:
+    """A number of one forget set by seed; seeds without it are absent."""
+    values = {
+        str(one["seed"]): READ[number](one["sets"][name]["points"]) for one in found["seeds"] if name in one["sets"]
+    }
+    return {seed: value for seed, value in values.items() if math.isfinite(value)}
+
+
+def compared(found: Mapping[str, Any], number: str, kind: str = "") -> Comparison:
+    """A number out of distribution − in distribution, paired by seed; "" averages the kinds within a seed."""
+    kinds = [kind] if kind else found["about"]["settings"]["kinds"]
+    sides: list[dict[str, float]] = []
+    for prefix in ("", f"{ID} for "):
+        tables = [by_seed(found, f"{prefix}{each}", number) for each in kinds]
+        shared = set.intersection(*(set(table) for table in tables))
+        sides.append({seed: fmean(table[seed] for table in tables) for seed in sorted(shared)})
+    gaps = [sides[0][seed] - sides[1][seed] for seed in sorted(sides[0].keys() & sides[1].keys())]
+    spread = stdev(gaps) if len(gaps) > 1 else math.nan
+    effect = fmean(gaps) / spread if spread > 0 else math.nan
+    return Comparison(stats.paired_difference(sides[0], sides[1], {}), effect)
+
+
+def tests(found: Mapping[str, Any]) -> dict[str, dict[str, Comparison]]:
+    """Number → kind ("" for all together) → comparison; the kinds' p-values are Holm's over both hypotheses."""
+    kinds = found["about"]["settings"]["kinds"]
+    made = {number: {kind: compared(found, number, kind) for kind in ("", *kinds)} for number in READ}
+    family = {f"{number} {kind}": made[number][kind].difference.p for number in ("steps", "cost") for kind in kinds}
+    for name, p in stats.holm(family).items() if all(map(math.isfinite, family.values())) else ():
+        number, _, kind = name.partition(" ")
+        one = made[number][kind]
+        made[number][kind] = Comparison(one.difference, one.effect, p)
+    return made
+
+
+def rows_reached(points: Points) -> dict[str, float]:
+    """First measured step at which each row is at or below chance; inf for one that never is."""
+    found = dict.fromkeys(points[0]["rows"], math.inf)
+    for point in reversed(points):
+        found |= {i: float(point["step"]) for i, x in point["rows"].items() if x <= point["chance"]}
+    return found
+
+
+def median_steps(points: Points) -> tuple[float, float]:
+    """Median of `rows_reached` (inf where half of the rows never are) and share of rows that are."""
+    steps = list(rows_reached(points).values())
+    return median(steps), fmean(math.isfinite(x) for x in steps)
+
+
+def oddness(one: Mapping[str, Any], name: str) -> float:
+    """Mean OOD score of a forget set: z of its rows' loss against clean sentences, under a model that saw neither."""
+    level = one["level"]
+    losses = [one["rows"][i]["unknown"] for i in one["sets"][name]["ids"]]
+    return (fmean(losses) - level["mean"]) / max(level["sd"], 1e-9)
+
+
+def slopes(found: Mapping[str, Any]) -> dict[str, stats.Estimate]:
+    """How ln steps and ln cost change with ln(1 + OOD score), over the sets of a seed: means of the seeds' slopes."""
+    sums: dict[str, dict[str, float]] = {"steps": {}, "cost": {}}
+    for one in found["seeds"]:
+        at = [math.log1p(max(0.0, oddness(one, name))) for name in one["sets"]]
+        ends = [reached(walk["points"]) for walk in one["sets"].values()]
+        for number, values in (
+            ("steps", [math.log(max(1.0, end.steps)) for end in ends]),
+            ("cost", [math.log(max(_FLOOR, end.cost)) for end in ends]),
+        ):
+            slope = _slope(at, values)
+            if math.isfinite(slope):
+                sums[number][str(one["seed"])] = slope
+    return {number: stats.mean(values, {}) for number, values in sums.items() if values}
+
+
+def _slope(x: Sequence[float], y: Sequence[float]) -> float:
+    middle, height = fmean(x), fmean(y)
+    spread = sum((a - middle) ** 2 for a in x)
+    return sum((a - middle) * (b - height) for a, b in zip(x, y, strict=True)) / spread if spread > 1e-12 else math.nan
+
+
+def correlation(x: Sequence[float], y: Sequence[float]) -> float:
+    """Spearman's rank correlation; NaN where a side does not vary or there are fewer than three pairs."""
+    if len(x) < 3:
+        return math.nan
+    ranks = [_ranks(side) for side in (x, y)]
+    up = _slope(*ranks)
+    back = _slope(ranks[1], ranks[0])
+    return math.copysign(math.sqrt(max(0.0, up * back)), up) if math.isfinite(up) and math.isfinite(back) else math.nan
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    return [sum(v < x for v in values) + (sum(v == x for v in values) - 1) / 2 for x in values]
+
+
+def balance(one: Mapping[str, Any], kind: str) -> Iterator[tuple[str, float, float]]:
+    """(what, in distribution, out of distribution) means of the pairs: how well they match."""
+    sides = list(zip(*one["pairs"][kind], strict=True))
+    for what, read in (
+        ("memorised, nats per token", lambda row: row["memorisation"]),
+        ("loss without the row, nats per token", lambda row: row["difficulty"]),
+        ("share memorised", lambda row: row["memorisation"] / max(row["difficulty"], 1e-6)),
+    ):
+        yield what, *(fmean(read(one["rows"][i]) for i in side) for side in sides)
