@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,17 +238,29 @@ def paired_difference(a: Mapping[str, float], b: Mapping[str, float], entities: 
     return Difference(found.value, found.ci, found.n, found.clusters, found.note, sign_flip(d, entities))
 
 
-def sign_flip(differences: Mapping[str, float], entities: Mapping[str, str]) -> float:
-    """Two-sided p-value of the null that each cluster's differences are as likely with the opposite sign."""
+def sign_flip(
+    differences: Mapping[str, float],
+    entities: Mapping[str, str],
+    alternative: Literal["two-sided", "less", "greater"] = "two-sided",
+) -> float:
+    """p-value of the null that each cluster's differences are as likely with the opposite sign.
+
+    Args:
+        differences: Finite values by example id.
+        entities: Entity by example id.
+        alternative: What the mean is if the null is false: not 0, below 0 or above 0.
+    """
     units = units_of(list(differences), entities, few=0)
     sums, _ = column(differences, units)
     size = units.size
-    seen = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
     if size <= _EXACT_FLIPS:
-        bits = np.arange(2**size)[:, None] >> np.arange(size) & 1
-        return float(np.mean(np.abs((1 - 2 * bits) @ sums) >= seen))
-    signs = np.random.default_rng(units.seed).integers(0, 2, (9999, size), dtype=np.int8) * 2 - 1
-    return float((1 + np.sum(np.abs(signs @ sums) >= seen)) / 10000)
+        signs = 1 - 2 * (np.arange(2**size)[:, None] >> np.arange(size) & 1)
+    else:
+        signs = np.random.default_rng(units.seed).integers(0, 2, (9999, size), dtype=np.int8) * 2 - 1
+    way = {"two-sided": np.abs, "less": np.negative, "greater": np.positive}[alternative]
+    seen = way(sums.sum()) - 1e-12 * np.abs(sums).sum()
+    further = np.asarray(way(signs @ sums)) >= seen
+    return float(np.mean(further) if size <= _EXACT_FLIPS else (1 + np.sum(further)) / 10000)
 
 
 def equivalence(

@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 
 from ..errors import PlanError, UnsayError
+from .audit import audit
 from .augment import augment
 from .bench import bench
 from .exports import export
 from .imports import imports
+from .probe import probe
 from .words import numbers, start
 
 app = typer.Typer(
@@ -40,7 +42,9 @@ app = typer.Typer(
 app.add_typer(imports, name="import")
 app.command("export")(export)
 app.command("augment")(augment)
+app.command("audit")(audit)
 app.add_typer(bench, name="bench")
+app.add_typer(probe, name="probe")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -223,12 +227,11 @@ def report(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Write report.html and report.md of a run again, from its files alone."""
+    """Write report.html and report.md of a run (or audit.html and audit.md of an audit) again, from its files alone."""
     from ..report.report import write_report
     from . import show
 
-    write_report(target, redact=redact)
-    show.outcome(out, target)
+    (show.audited if write_report(target, redact=redact).name == "audit.html" else show.outcome)(out, target)
 
 
 @app.command("list")

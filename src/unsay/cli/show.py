@@ -93,17 +93,36 @@ def outcome(console: Console, folder: Path) -> None:
         table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    # A pipe has no width: lines that wrap there are no use to the next program.
-    if not console.is_terminal:
-        console.width = max(
-            console.width, console.measure(table, options=console.options.update(max_width=999)).maximum
-        )
-    console.print(table)
+    _print_whole(console, table)
     for note in Manifest.load(folder).notes:
         console.print(Text(f"note    {visible(note)}", style="dim"), soft_wrap=True)
     for name in ("model", "report.html"):
         if (folder / name).exists():
             console.print(Text(f"{name.split('.')[0]:<7} {folder / name}"), soft_wrap=True)
+
+
+def audited(console: Console, folder: Path) -> None:
+    """The verdict of an audit: its worst row by attack, what it means, and where the report is."""
+    from ..report.audit import overview
+
+    said, header, rows = overview(folder)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i < 3 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    _print_whole(console, table)
+    for line in said:
+        console.print(Text(visible(line)), soft_wrap=True)
+    console.print(Text(f"report  {folder / 'audit.html'}"), soft_wrap=True)
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """A pipe has no width: lines that wrap there are no use to the next program."""
+    if not console.is_terminal:
+        wide = console.measure(table, options=console.options.update(max_width=999)).maximum
+        console.width = max(console.width, wide)
+    console.print(table)
 
 
 def listing(console: Console, kind: str) -> None:

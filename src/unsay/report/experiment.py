@@ -23,6 +23,8 @@ class Table:
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
+    prose: bool = False
+    """Texts rather than numbers: from the left."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,28 @@ class Part:
     tables: Sequence[Table] = ()
 
 
-def write_page(folder: Path, name: str, title: str, lead: Sequence[str], parts: Sequence[Part]) -> Path:
+@dataclass(frozen=True)
+class Banner:
+    """The verdict at the top."""
+
+    tone: str
+    """leak, damage, open, near or good: its colour."""
+    headline: str
+    letter: str
+    """The evidence's grade."""
+    reason: str
+
+
+def write_page(
+    folder: Path,
+    name: str,
+    title: str,
+    lead: Sequence[str],
+    parts: Sequence[Part],
+    *,
+    kind: str = "experiment",
+    banner: Banner | None = None,
+) -> Path:
     """Write NAME.md and NAME.html.
 
     Args:
@@ -52,13 +75,16 @@ def write_page(folder: Path, name: str, title: str, lead: Sequence[str], parts: 
         title: What was asked.
         lead: What came out, first of all.
         parts: The rest.
+        kind: What the page is about, for its head.
+        banner: A verdict before everything else.
 
     Returns:
         Path of the HTML file.
     """
-    write_text(folder / f"{name}.md", _markdown(title, lead, parts))
+    first = [f"**{banner.headline}**", f"*{banner.reason}*"] if banner else []
+    write_text(folder / f"{name}.md", _markdown(title, [*first, *lead], parts))
     path = folder / f"{name}.html"
-    write_text(path, _page(folder, title, lead, parts))
+    write_text(path, _page(folder, title, lead, parts, kind, banner))
     return path
 
 
@@ -68,14 +94,20 @@ def _markdown(title: str, lead: Sequence[str], parts: Sequence[Part]) -> str:
         blocks += [f"## {part.title}", *part.words]
         blocks += [f"![{picture.about}]({picture.file})" for picture in part.pictures]
         for table in part.tables:
-            rule = ["---", *["---:"] * (len(table.header) - 1)]
+            rule = ["---", *["---" if table.prose else "---:"] * (len(table.header) - 1)]
             lines = [table.header, rule, *table.rows]
-            grid = "\n".join(f"| {' | '.join(cell.replace('|', '∣') for cell in line)} |" for line in lines)
+            grid = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
             blocks += [f"*{table.caption}*", grid]
     return visible("\n\n".join(blocks)) + "\n"
 
 
-def _page(folder: Path, title: str, lead: Sequence[str], parts: Sequence[Part]) -> str:
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "∣").split("\n"))
+
+
+def _page(
+    folder: Path, title: str, lead: Sequence[str], parts: Sequence[Part], kind: str, banner: Banner | None
+) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -98,6 +130,8 @@ def _page(folder: Path, title: str, lead: Sequence[str], parts: Sequence[Part]) 
         title=title,
         lead=lead,
         parts=sections,
+        kind=kind,
+        banner=banner,
         style=Markup(style),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )

@@ -1,8 +1,9 @@
-"""A run folder in, report.html and report.md out. Only files are read: no model, no GPU, no torch."""
+"""A run folder in, report.html and report.md out (of an audit audit.html and .md). Only files are read: no torch."""
 
 from pathlib import Path
 
 from ..runs.atomic import write_text
+from .audit import write_audit
 from .folder import RunFolder, read_run
 from .html import page
 from .markdown import markdown
@@ -17,12 +18,14 @@ def write_report(run_dir: Path | str, *, redact: bool | None = None) -> Path:
         redact: Hide the texts of the forget rows everywhere in both files; None does as the run's plan says.
 
     Returns:
-        Path of report.html.
+        Path of report.html, or audit.html.
 
     Raises:
         RunError: the folder is no run.
         DamagedError: a file in it cannot be read.
     """
+    if (Path(run_dir) / "audit.json").is_file():
+        return write_audit(run_dir, redact=redact)
     run, hide = load(Path(run_dir), redact)
     write_text(run.dir / "report.md", markdown(run))
     path = run.dir / "report.html"

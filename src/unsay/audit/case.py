@@ -1,0 +1,142 @@
+"""What is audited: which models, on which rows, with which attacks, in which folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import registry
+from ..config import overrides
+from ..config.decode import decode, encode, resolved
+from ..config.plan import ModelSpec, Plan
+from ..data.example import Example, ForgetData, rows_fingerprint
+from ..errors import PlanError
+from ..pipeline import with_rows
+from ..runs.run import Run
+from ..subjects import plan_models
+from .profile import Item, attacks, items
+
+_SPOKEN = 32
+"""Tokens of a free answer, where the benchmark says nothing."""
+_MODELS = ("before", "base")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Everything an audit is about."""
+
+    plan: Plan
+    """Of the audit's own folder: its attacks are those that are run."""
+    profile: str
+    models: Mapping[str, ModelSpec]
+    """after (the model that is audited), then as far as there are any before, retrained, retrained-2, …, base."""
+    recorded: Mapping[str, str]
+    """Fingerprints that the run wrote down, by tag."""
+    from_run: bool
+    """Whether the controls were made, or named, by the run itself."""
+    data: ForgetData
+    """What attacks are given."""
+    asked: tuple[Example, ...]
+    """The rows whose knowledge is measured, unless an attack asks in other words."""
+    absent: Mapping[str, str]
+    """Attacks of the profile that there are not, and why."""
+    notes: tuple[str, ...]
+    words: int
+    """Tokens of a free answer."""
+
+    def item(self, name: str) -> Item:
+        """What the profile says about an attack."""
+        return next((item for item in items(self.profile) if item.attack == name), Item(attack=name, speaks=True))
+
+
+def read_case(target: str, words: Iterable[str], profile: str) -> Case:
+    """The case that was typed.
+
+    Args:
+        target: A finished run's folder, or a model folder, hub id or alias.
+        words: ``key=value``: forget=, retain=, holdout= (needed where `target` is a model); before=, base= and
+            retrained=PATH[,PATH…], the controls; attacks= instead of the profile's; out=, seed=, redact= and other
+            settings of a plan.
+        profile: quick, standard or full.
+
+    Raises:
+        PlanError: a word makes no sense, or there is nothing to audit.
+        DataError: the rows cannot be read.
+    """
+    changes = overrides.parse(words)
+    folder = Path(target).expanduser()
+    finished = Run.open(folder) if (folder / "manifest.json").is_file() else None
+    named = {tag: str(changes.pop(tag)) for tag in _MODELS if changes.get(tag)}
+    retrained = _paths(changes.pop("retrained", None))
+    chosen, absent = ((), {}) if "attacks" in changes else attacks(profile)
+    document = encode(finished.plan) if finished else {"model": {"path": target}}
+    document |= {} if "attacks" in changes else {"attacks": encode(chosen)}
+    plan = resolved(decode(overrides.apply(document, changes)))
+    models, recorded = _models(plan, finished, folder, named, retrained)
+    name = f"audit-{profile}"
+    inside = folder / "audits" / profile
+    out = plan.out if "out" in changes else str(inside if finished else Path("runs") / f"audit-{_word(target)}")
+    plan = dataclasses.replace(plan, name=name, out=out, model=models["after"], teach=None, metrics=())
+    # Only what is written down can be resumed as the same plan, so all controls are.
+    plan = dataclasses.replace(plan, retrained=",".join(m.path for t, m in models.items() if t != "after") or None)
+    nothing = PlanError("nothing to audit by: no forget rows", "give forget=FILE.jsonl, or benchmark=NAME")
+    benchmark, data, notes = with_rows(plan, nothing)
+    splits = benchmark.splits()
+    found = benchmark.data() if data is None else data
+    found = dataclasses.replace(found, holdout=found.holdout or splits.get("holdout", ()))
+    asked = tuple({row.id: row for row in (*splits.get("forget", ()), *found.forget)}.values())
+    about = finished.manifest.data.get("forget") if finished else None
+    if about and about.fingerprint != rows_fingerprint(splits.get("forget", ())):
+        notes = [*notes, "the forget rows are not those that the run was made with"]
+    spoken = min(getattr(benchmark, "max_new_tokens", _SPOKEN), 2 * _SPOKEN)
+    return Case(
+        plan, profile, models, recorded, bool(finished and not retrained), found, asked, absent, tuple(notes), spoken
+    )
+
+
+def _models(
+    plan: Plan, finished: Run | None, folder: Path, named: Mapping[str, str], retrained: Sequence[str]
+) -> tuple[dict[str, ModelSpec], dict[str, str]]:
+    """Models by tag, and what the run says their fingerprints were."""
+
+    def like(path: str) -> ModelSpec:
+        return dataclasses.replace(plan.model, path=path, revision=None, adapter=None)
+
+    if finished is None:
+        models = {"after": dataclasses.replace(plan.model, adapter=None), **{t: like(p) for t, p in named.items()}}
+        recorded: dict[str, str] = {}
+    else:
+        if named:
+            raise PlanError(
+                f"{folder} is a run and has its own {' and '.join(named)}", "retrained=PATH can add controls"
+            )
+        models = plan_models(plan, finished.manifest.models, folder)
+        if "after" not in models:
+            raise PlanError(f"{folder} has no model yet", "finish it first: unsay run with the same plan")
+        recorded = {tag: finished.manifest.models[tag].fingerprint for tag in models}
+        if finished.plan.teach and "retrained" not in models and not retrained:
+            models["base"] = dataclasses.replace(finished.plan.model, adapter=None)
+    for path in retrained:
+        number = sum(tag.startswith("retrained") for tag in models) + 1
+        models["retrained" if number == 1 else f"retrained-{number}"] = like(path)
+    order = ["after", "before", *(tag for tag in models if tag.startswith("retrained")), "base"]
+    return {tag: models[tag] for tag in order if tag in models}, recorded
+
+
+def _paths(value: Any) -> list[str]:
+    """``a,b`` or ``[a, b]``."""
+    words = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    return [str(word).strip() for word in words if str(word).strip()]
+
+
+def _word(target: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", target.rstrip("/").rpartition("/")[2]).strip("-.")[:50] or "model"
+
+
+def name_of(attack: Any) -> str:
+    """The name of an attack as a path component: ``quantisation``, ``mine.py-Attack``."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", registry.name_of(type(attack)).rpartition("/")[2] or type(attack).__name__)

@@ -1,0 +1,336 @@
+"""``unsay audit``: every attack on the model as it stands on disk and, alike, on its controls.
+
+    E_A(m) = [m(A(θu)) − m(θu)] − [m(A(θr)) − m(θr)]        latent knowledge, m any knowledge metric, up = more
+
+θu the model under audit, θr one that never saw the rows, θ0 the model before: an attack that does not find the
+knowledge in θ0, or brings it up in θr as well, decides nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import registry, stats
+from ..config.decode import encode
+from ..data.example import Example, rows_fingerprint
+from ..data.read_shape import to_row
+from ..errors import CollapseError, DataError, MethodError, MissingExtra, ModelError, PlanError
+from ..metrics.extraction_strength import ExtractionStrength
+from ..metrics.loss_attack import LossAttack
+from ..metrics.min_k import MinK
+from ..metrics.min_k_pp import MinKPp
+from ..metrics.probability import Probability
+from ..metrics.rouge import Rouge
+from ..metrics.score import Metric, metric_id
+from ..metrics.zlib_ratio import ZlibRatio
+from ..naming import digest, file_digest
+from ..report.report import write_report
+from ..runs.manifest import DataRecord, ModelRecord
+from ..runs.reporter import Reporter
+from ..runs.run import Run
+from ..runs.store import Store
+from ..subjects import Subject
+from .case import Case, name_of, read_case
+from .verdict import conclude
+
+if TYPE_CHECKING:
+    from ..attacks._attack import Finding, Probe
+    from ..models.lm import LM
+
+VERSION = 1
+"""Part of every stage's key; raise it when the meaning of a number changes."""
+READING = "reading"
+"""What inspections measure takes the place of a metric under this name."""
+_BITS = 4
+_SHOWN = 3
+"""Answers that are written out for each attacked model."""
+_REFUSALS = (MethodError, PlanError, ModelError, DataError, CollapseError, MissingExtra)
+
+
+def audit(
+    target: str,
+    words: Iterable[str] = (),
+    *,
+    profile: str = "quick",
+    command: Sequence[str] = (),
+    reporter: Reporter | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Attack a model and its controls, and say what is left of the forget rows. A rerun resumes.
+
+    Args:
+        target: A finished run's folder, or a model folder, hub id or alias.
+        words: ``key=value`` words, see `read_case`.
+        profile: quick, standard or full.
+        command: What the user typed, for the report.
+        reporter: Where progress goes.
+        overwrite: Replace a folder given with ``out=`` that holds another audit.
+
+    Returns:
+        A run folder with audit.json, audit.html and audit.md: ``audits/<profile>`` inside a run, otherwise
+        ``runs/audit-<model>``.
+
+    Raises:
+        UnsayError: bad input, or an interruption that a rerun resumes. An attack that cannot work on these rows or
+            this model is no error: it is listed as not tested.
+    """
+    import torch
+
+    words = list(words)
+    case = read_case(target, words, profile)
+    ours = overwrite or not any(word.partition("=")[0].strip() == "out" for word in words)
+    with Run.start(case.plan, command=command, reporter=reporter, overwrite=ours) as run:
+        run.record(threads=torch.get_num_threads())
+        found = conclude(_Audit(run, case).record())
+        run.write_json("audit.json", found)
+    write_report(run.dir)
+    return run.dir
+
+
+class _Audit:
+    """One audit: models one after the other in memory, each under every attack."""
+
+    def __init__(self, run: Run, case: Case):
+        self._run, self._case, self._store = run, case, Store()
+        self._spoken = _spoken(case.words)
+        self._forced: tuple[Metric, ...] = (Probability(split="forget"), ExtractionStrength(split="forget"))
+        self._subjects: dict[str, Subject] = {}
+        self._refused: dict[str, str] = {}
+
+    def record(self) -> dict[str, Any]:
+        """Everything that was measured, by example id."""
+        run, case = self._run, self._case
+        for note in case.notes:
+            run.note(note)
+        self._write_rows()
+        for tag, spec in case.models.items():
+            self._subjects[tag] = Subject.of(spec)
+            self._subjects[tag].drop()
+            self._about(tag)
+        base = self._base()
+        done: dict[str, dict[str, Any]] = {}
+        for tag in case.models:
+            for attack in case.plan.attacks:
+                name = name_of(attack)
+                if name not in self._refused:
+                    result = self._attack(attack, tag)
+                    if reason := result.pop("refused", ""):
+                        self._refused[name] = f"{tag}: {reason}"
+                    done.setdefault(name, {})[tag] = result
+            self._subjects[tag].drop()
+        return {
+            "version": VERSION,
+            "profile": case.profile,
+            "target": case.plan.model.path,
+            "from_run": case.from_run,
+            "models": {t: {"origin": s.spec.path, "fingerprint": s.fingerprint} for t, s in self._subjects.items()},
+            "entities": {row.id: row.entity for row in (*case.asked, *case.data.holdout)},
+            "members": [row.id for row in case.asked],
+            "others": [row.id for row in case.data.holdout],
+            **base,
+            "buckets": self._buckets(),
+            "attacks": [
+                {
+                    "attack": name_of(attack),
+                    "settings": encode(attack),
+                    "given": _given(attack),
+                    "runs": done[name_of(attack)],
+                    "depth": self._depth(attack, done[name_of(attack)]),
+                }
+                for attack in case.plan.attacks
+                if name_of(attack) not in self._refused
+            ],
+            "refused": {**case.absent, **self._refused},
+        }
+
+    def _write_rows(self) -> None:
+        run, case = self._run, self._case
+        rows = {"forget": case.asked, "holdout": case.data.holdout}
+        source = registry.name_of(type(case.plan.benchmark))
+        run.record(data={k: DataRecord(len(v), rows_fingerprint(v), source) for k, v in rows.items() if v})
+        run.write_jsonl("data/forget.jsonl", [to_row(row) for row in case.asked])
+
+    def _about(self, tag: str) -> None:
+        subject, said = self._subjects[tag], self._case.recorded.get(tag)
+        self._run.record(models={tag: ModelRecord(subject.spec.path, subject.fingerprint)})
+        if said and said != subject.fingerprint:
+            self._run.note(f"the {tag} model on disk is not the one that the run wrote down: what is there is audited")
+
+    def _base(self) -> dict[str, Any]:
+        """Every model as it is: knowledge of the forget rows, free answers, and membership where rows are held out."""
+        from ..measure.evaluator import Evaluator
+
+        splits = {"forget": self._case.asked, "holdout": self._case.data.holdout}
+        attacks = (LossAttack(), ZlibRatio(), MinK(), MinKPp()) if self._case.data.holdout else ()
+        judge = Evaluator(splits, (*self._forced, self._spoken, *attacks), store=self._store, run=self._run)
+        for tag, subject in self._subjects.items():
+            with self._run.stage(f"measure {tag}", key=digest([VERSION, subject.fingerprint, self._rows])) as stage:
+                judge.measure(tag, fingerprint=subject.fingerprint, load=subject.load, release=subject.drop)
+                effort = judge.effort(tag)
+                stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
+        self._run.write_jsonl("samples.jsonl", judge.samples())
+        found = {tag: {name: dict(s.per_example) for name, s in by.items()} for tag, by in judge.scores().items()}
+        names = {metric_id(metric) for metric in attacks}
+        return {
+            "base": {tag: {n: v for n, v in by.items() if n not in names} for tag, by in found.items()},
+            "membership": {tag: {n: v for n, v in by.items() if n in names} for tag, by in found.items()},
+        }
+
+    def _buckets(self) -> dict[str, Any]:
+        """How far the weights moved in steps of four bits, on the way from before to each other model."""
+        from ..attacks.bucket_crossing import bucket_crossing
+
+        found: dict[str, Any] = {}
+        before = self._subjects.get("before")
+        for tag in ("after", "retrained") if before else ():
+            if before is None or tag not in self._subjects:
+                continue
+            key = digest([VERSION, "buckets", _BITS, before.fingerprint, self._subjects[tag].fingerprint])
+            with self._run.stage(f"buckets {tag}", key=key):
+                if kept := self._store.get_table(key):
+                    found[tag] = {"bits": _BITS, "share": kept["share"], "steps": kept["steps"]}
+                    continue
+                try:
+                    layers = bucket_crossing(before.load(), self._subjects[tag].load(), bits=_BITS)
+                except _REFUSALS as error:
+                    found[tag] = {"bits": _BITS, "why": error.message}
+                    continue
+                finally:
+                    self._subjects[tag].drop()
+                columns = {"share": [one.share for one in layers], "steps": [one.steps for one in layers]}
+                self._store.put_table(key, columns)
+                found[tag] = {"bits": _BITS, **columns}
+        if before:
+            before.drop()
+        return found
+
+    @functools.cached_property
+    def _rows(self) -> str:
+        return digest([self._case.data.fingerprint(), rows_fingerprint(self._case.asked)])
+
+    def _attack(self, attack: Any, tag: str) -> dict[str, Any]:
+        """One attack on one model, from the store when anybody has run it there before."""
+        subject, name = self._subjects[tag], name_of(attack)
+        item = self._case.item(name)
+        before = self._subjects.get("before") if _compares(attack) else None
+        source = inspect.getfile(type(attack))
+        parts = [VERSION, encode(attack), file_digest(Path(source)), item.speaks, item.seeds, self._rows]
+        parts += [
+            tag == "after",
+            subject.fingerprint,
+            before.fingerprint if before else "",
+            self._run.seed,
+            self._case.words,
+        ]
+        parts += [encode(self._run.plan.train.precision), metric_id(self._spoken)]
+        key = digest(parts)
+        with self._run.stage(f"attack {name} on {tag}", key=key) as stage:
+            if kept := self._store.get_table(key):
+                return dict(json.loads(kept["json"][0]))
+            points: list[dict[str, Any]] = []
+            axis = getattr(attack, "axis", "strength")
+            try:
+                for seed in range(item.seeds):
+                    sub = self._run.sub(f"attacks/{name}/{tag}-{seed}", seed=self._run.seed + seed)
+                    points += [{**point, "seed": seed} for point in self._points(attack, tag, sub, before, item.speaks)]
+            except _REFUSALS as error:
+                return {"axis": axis, "points": [], "refused": error.message}
+            found = {"axis": axis, "points": points}
+            self._store.put_table(key, {"json": [json.dumps(found)]})
+            stage.sweeps = f"{len(points)} points"
+            return found
+
+    def _points(
+        self, attack: Any, tag: str, sub: Run, before: Subject | None, speaks: bool
+    ) -> Iterable[dict[str, Any]]:
+        lm = self._subjects[tag].load()
+        more = {"before": before.load() if before else None} if _compares(attack) else {}
+        self._run.check_stop()
+        if hasattr(attack, "inspect"):
+            for finding in attack.inspect(lm, self._case.data, sub, **more):
+                yield _read(finding)
+                self._run.check_stop()
+            return
+        for probe in attack.probes(lm, self._case.data, sub, **more):
+            yield self._probed(probe, probe.lm is lm, tag, speaks)
+            self._run.check_stop()
+
+    def _depth(self, attack: Any, runs: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The unlearning depth score, where states were patched from the model and from a retrained one."""
+        from ..attacks._attack import Finding
+        from ..attacks.activation_patching import ActivationPatching, uds
+
+        if not isinstance(attack, ActivationPatching) or not {"after", "retrained"} <= runs.keys():
+            return None
+        read = {
+            tag: [Finding(p["label"], p["at"], p["values"][READING]) for p in runs[tag]["points"]]
+            for tag in ("after", "retrained")
+        }
+        values = uds(read["retrained"], read["after"])
+        if not values:
+            return None
+        found = stats.mean(values, {row.id: row.entity for row in self._case.asked}, bounds=(0.0, 1.0))
+        return {"value": found.value, "ci": found.ci, "n": found.n, "note": found.note}
+
+    def _probed(self, probe: Probe, same: bool, tag: str, speaks: bool) -> dict[str, Any]:
+        rows = tuple((probe.splits or {}).get("forget", self._case.asked))
+        metrics = (*self._forced, self._spoken) if speaks else self._forced
+        values, samples = self._measured(tag, probe.lm, rows, metrics)
+        said = {row["id"]: row["answers"].get(tag, "") for row in samples}
+        if tag == "after" and not speaks:
+            likely = values[metric_id(self._forced[0])]
+            top = sorted(rows, key=lambda row: -likely.get(row.id, 0.0))[:_SHOWN]
+            said = {r["id"]: r["answers"].get(tag, "") for r in self._measured(tag, probe.lm, top, (self._spoken,))[1]}
+        asked = {row.id: row.question for row in rows}
+        shown = [{"id": i, "prompt": asked[i], "text": text} for i, text in said.items()] if tag == "after" else []
+        kind = "questions" if same else "weights"
+        return {"label": probe.label, "at": probe.at, "kind": kind, "values": values, "said": shown}
+
+    def _measured(
+        self, tag: str, lm: LM, rows: Sequence[Example], metrics: Sequence[Metric]
+    ) -> tuple[dict[str, dict[str, float]], list[dict[str, Any]]]:
+        from ..measure.evaluator import Evaluator
+
+        judge = Evaluator({"forget": rows}, metrics, store=self._store, run=self._run)
+        judge.measure(tag, lm)
+        values = {name: dict(score.per_example) for name, score in judge.scores()[tag].items()}
+        return values, judge.samples() if any(m is self._spoken for m in metrics) else []
+
+
+def _read(finding: Finding) -> dict[str, Any]:
+    values = {READING: {i: float(v) for i, v in finding.values.items()}}
+    about = {"label": finding.label, "at": finding.at, "kind": "inside", "note": finding.note}
+    return {**about, "values": values, "said": []}
+
+
+def _compares(attack: Any) -> bool:
+    """Whether an attack also takes the model before unlearning."""
+    call = getattr(attack, "inspect", None) or attack.probes
+    return "before" in inspect.signature(call).parameters
+
+
+def _spoken(words: int) -> Metric:
+    """What free answers are scored by: the words of the answer that the question does not give away."""
+    if "novel-recall" in registry.names("metrics"):
+        made: Metric = registry.load("metrics", "novel-recall")(split="forget", max_new_tokens=words)
+        return made
+    return Rouge(split="forget", max_new_tokens=words)
+
+
+def _given(attack: Any) -> str:
+    """What its header says that the attacker holds; "" where it does not say."""
+    text = inspect.getmodule(type(attack)).__doc__ or ""  # type: ignore[union-attr]
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("Given"):
+            lines = [line.removeprefix("Given").lstrip(": ").strip()]
+        elif lines and line.startswith(" "):
+            lines.append(line.strip())
+        elif lines:
+            break
+    return " ".join(lines)
