@@ -79,6 +79,8 @@ def execute(
         judge = _judge(run, work.benchmark.splits(), _metrics(plan, work.benchmark))
         _measure_base(run, judge, models.base)
         _measure(run, judge, "before", before)
+        if registry.name_of(type(plan.benchmark)) == "custom":
+            _forecast(run, work, before)
         after = models.after(before, work.data)
         _measure(run, judge, "after", after)
         # What was not asked word for word but is measured as forgotten must be unknown to the reference, too.
@@ -263,6 +265,17 @@ def _measure_base(run: Run, judge: Evaluator, base: Subject | None) -> None:
     """What the scores of the others read of the model before it was taught. It stays in memory: it is taught again."""
     if base is not None and judge.wants("base"):
         _ask(run, judge, "base", base, scored=False)
+
+
+def _forecast(run: Run, work: Work, before: Subject) -> None:
+    """Which of the user's rows will be costly; from what measuring *before* has left in the store."""
+    from .forecast import write_forecast
+    from .metrics.probability import Probability
+
+    splits = {name: rows for name, rows in work.benchmark.splits().items() if name in ("forget", "retain")}
+    judge = _judge(run, splits, [Probability(split=name) for name in splits])
+    judge.measure("before", fingerprint=before.fingerprint, load=before.load)
+    write_forecast(run, judge.scores()["before"])
 
 
 def _write_rows(run: Run, work: Work) -> None:

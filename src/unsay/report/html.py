@@ -13,6 +13,7 @@ from typing import Any
 from . import plots
 from .findings import label
 from .folder import RunFolder, finite
+from .forecast import forecast_lines
 from .table import Row, grouped, headline
 from .text import interval, island, number, seconds, shorten, significant, size, visible
 from .verdict import HEADING, judge
@@ -74,7 +75,7 @@ def _context(run: RunFolder) -> dict[str, Any]:
         "example_count": len(run.samples),
         "command": command(run),
         "plan_text": run.plan_text,
-        "notes": [str(n) for n in manifest.get("notes") or ()],
+        "notes": [*map(str, manifest.get("notes") or ()), *forecast_lines(run)],
         **_cost(manifest),
         "models": _models(manifest),
         "facts": _facts(run),

@@ -17,13 +17,13 @@ from .id_ood_numbers import (
     Comparison,
     balance,
     by_seed,
-    correlation,
     median_steps,
     oddness,
     reached,
     slopes,
     tests,
 )
+from .ranks import correlation
 from .text import interval, number, percent
 
 Found = Mapping[str, Any]
@@ -45,9 +45,10 @@ def lead(found: Found, made: Mapping[str, Mapping[str, Comparison]]) -> list[str
     train = about["train"]
     what = (
         f"{about['model']}; gradient ascent (AdamW, {train['lr']:g} constant) for {train['epochs']:g} steps on forget "
-        f"sets of {about['settings']['forget']} rows; {seeds} seeds, each with rows, models and walks of its own. "
+        f"sets of {about['settings']['forget']} rows; {seeds} seed{'s' * (seeds != 1)}, each with rows, models "
+        "and walks of its own. "
         "Intervals are 95 %, over seeds; p-values are of exact sign-flip tests over seeds, two-sided, "
-        f"whose least value with {seeds} seeds is {number(2 / 2**seeds)}."
+        f"whose least value here is {number(2 / 2**seeds)}."
     )
     return [what, verdict(made["steps"][""], 1), verdict(made["cost"][""], 2), *_caveats(found)]
 
@@ -97,7 +98,7 @@ def _caveats(found: Found) -> Iterator[str]:
             "and the differences are too small."
         )
     if len(found["seeds"]) < 6:
-        yield f"{len(found['seeds'])} seeds cannot reach p < .05 by a sign-flip test, whatever they show."
+        yield f"Fewer than six seeds (here {len(found['seeds'])}) cannot reach p < .05 by a sign-flip test."
 
 
 def _compared(made: Mapping[str, Mapping[str, Comparison]]) -> Iterator[str]:

@@ -195,20 +195,6 @@ def _slope(x: Sequence[float], y: Sequence[float]) -> float:
     return sum((a - middle) * (b - height) for a, b in zip(x, y, strict=True)) / spread if spread > 1e-12 else math.nan
 
 
-def correlation(x: Sequence[float], y: Sequence[float]) -> float:
-    """Spearman's rank correlation; NaN where a side does not vary or there are fewer than three pairs."""
-    if len(x) < 3:
-        return math.nan
-    ranks = [_ranks(side) for side in (x, y)]
-    up = _slope(*ranks)
-    back = _slope(ranks[1], ranks[0])
-    return math.copysign(math.sqrt(max(0.0, up * back)), up) if math.isfinite(up) and math.isfinite(back) else math.nan
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    return [sum(v < x for v in values) + (sum(v == x for v in values) - 1) / 2 for x in values]
-
-
 def balance(one: Mapping[str, Any], kind: str) -> Iterator[tuple[str, float, float]]:
     """(what, in distribution, out of distribution) means of the pairs: how well they match."""
     sides = list(zip(*one["pairs"][kind], strict=True))

@@ -3,6 +3,7 @@
 import re
 
 from .folder import RunFolder
+from .forecast import forecast_lines
 from .html import command
 from .table import headline
 from .text import interval, number, visible
@@ -38,6 +39,8 @@ def markdown(run: RunFolder, *, level: int = 1) -> str:
         lines += ["", "Brackets are 95 % intervals, clustered by entity where rows name one.", ""]
     if run.benchmark:
         lines += [f"Benchmark: {_text('. '.join(filter(None, (run.benchmark, run.cite))))}.", ""]
+    for said in forecast_lines(run):
+        lines += [_text(said), ""]
     if verdict.untested:
         lines += [f"Not tested: {'; '.join(verdict.untested)}.", ""]
     if verdict.missing_controls:

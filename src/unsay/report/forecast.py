@@ -1,0 +1,73 @@
+"""Whether the rows that were expected to be costly were: forecast.json against what the run measured, in sentences."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+from .folder import RunFolder
+from .ranks import correlation, permutation_p
+from .text import number, percent
+
+_LEAST = 8
+"""Fewest rows that a rank correlation is worth saying of."""
+
+
+def forecast_lines(run: RunFolder) -> list[str]:
+    """Sentences for the page; none where nothing was forecast."""
+    file = run.dir / "forecast.json"
+    try:
+        found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        rows = {str(i): row for i, row in found.get("rows", {}).items()}
+    except (ValueError, AttributeError):
+        return [f"{file.name} cannot be read: what was expected of the rows is unknown."]
+    if not rows:
+        return [f"No forecast of costly rows: {found['note']}."] if found.get("note") else []
+    left, how = _left(run)
+    shared = sorted(rows.keys() & left.keys())
+    lines = []
+    if len(shared) < _LEAST:
+        lines.append(f"The forecast of costly rows cannot be checked: {len(shared)} rows have both numbers.")
+    else:
+        scores, remains = [float(rows[i]["score"]) for i in shared], [left[i] for i in shared]
+        rho = correlation(scores, remains)
+        if not math.isfinite(rho):
+            lines.append("The forecast of costly rows cannot be checked: the rows do not differ.")
+        else:
+            p = permutation_p(scores, remains)
+            verdict = "undecided" if p >= 0.05 else "it held" if rho > 0 else "it was the other way round"
+            lines.append(
+                f"Forecast: rows less like the retain rows were expected to need more steps; {verdict}. Rank "
+                f"correlation of their OOD score with {how}: {number(rho)} (n = {len(shared)}, permutation "
+                f"p = {number(p)})."
+            )
+    cost = sum(float(rows[i]["cost"]) for i in rows) / len(rows)
+    before, after = (run.score(tag, "probability@retain").value for tag in ("before", "after"))
+    if before and after is not None:
+        lines.append(
+            f"Expected utility cost: {number(cost, 1)} times that of rows like the retain rows. Of the probability "
+            f"of retain answers {percent(1 - after / before)} was lost; one run cannot tell what other rows would "
+            "have cost."
+        )
+    return lines
+
+
+def _left(run: RunFolder) -> tuple[Mapping[str, float], str]:
+    """How much of each forget row is left to go, and what that is."""
+    tables: dict[str, dict[str, float]] = {"before": {}, "after": {}, "retrained": {}}
+    for sample in run.samples:
+        if sample.split == "forget":
+            for tag, table in tables.items():
+                p = sample.scores.get("probability@forget", {}).get(tag)
+                if p is not None and p > 0:
+                    table[sample.id] = -math.log(p)
+    before, after, control = tables.values()
+    if control:
+        way = {i: control[i] - before[i] for i in before.keys() & after.keys() & control.keys()}
+        return {i: 1 - (after[i] - before[i]) / far for i, far in way.items() if far > 0.05}, (
+            "the share of the way to the retrained model that is left"
+        )
+    return {i: before[i] - after[i] for i in before.keys() & after.keys()}, (
+        "the share of the probability before that is left (there is no retrained model)"
+    )
