@@ -33,6 +33,7 @@ def sweep(
     read: Callable[[list[int], dict[str, Tensor]], None],
     run: Run,
     label: str,
+    above: Above | None = None,
 ) -> None:
     """Forwards without gradient over all sequences; nothing runs after the last of the modules wanted.
 
@@ -44,21 +45,25 @@ def sweep(
             end is noise.
         run: For signals, progress and the count of tokens.
         label: Of the progress bar.
+        above: Keeps what the layers below gave for these sequences, which it must be asked for in every sweep.
     """
     lengths = [len(ids) for ids in sequences]
     with torch.no_grad(), run.progress(label, len(sequences), "texts") as bar:
         for group in groups(lengths, _TOKENS):
             run.check_stop()
             ids = padded([sequences[i] for i in group], lm.template.pad_id).to(lm.device)
-            with captured(wanted) as found, contextlib.suppress(_Enough):
+            resumed = contextlib.nullcontext() if above is None else above.resumed(tuple(group))
+            with captured(wanted) as found, resumed, contextlib.suppress(_Enough):
                 backbone(lm.model)(input_ids=ids, use_cache=False)
             read(group, found)
             run.spend(sum(lengths[i] for i in group))
             bar.advance(len(group))
 
 
-def at_places(lm: LM, places: Sequence[Place], wanted: Wanted, run: Run, label: str) -> dict[str, Tensor]:
-    """Name → [n, width] float32: what is wanted at the position of each place, in order."""
+def at_places(
+    lm: LM, places: Sequence[Place], wanted: Wanted, run: Run, label: str, above: Above | None = None
+) -> dict[str, Tensor]:
+    """Name → [n, width] float32: what is wanted at the position of each place, in order. `above` as in `sweep`."""
     out: dict[str, Tensor] = {}
 
     def read(group: list[int], found: dict[str, Tensor]) -> None:
@@ -67,7 +72,7 @@ def at_places(lm: LM, places: Sequence[Place], wanted: Wanted, run: Run, label: 
             own = states[torch.arange(len(group), device=lm.device), at].float()
             out.setdefault(name, own.new_empty(len(places), own.shape[1]))[group] = own
 
-    sweep(lm, [place.ids for place in places], wanted, read, run, label)
+    sweep(lm, [place.ids for place in places], wanted, read, run, label, above)
     return out
 
 
@@ -106,6 +111,44 @@ class Moment:
     def mean(self) -> Tensor:
         """E[k kᵀ]."""
         return self.square / max(self.count, 1)
+
+
+class Above:
+    """What goes into a layer, kept from sweep to sweep: while layers change from below, those below them need not run.
+
+    Args:
+        blocks: The decoder layers.
+        first: The lowest layer that changes.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], first: int):
+        self.level = first
+        """The next sweeps read nothing below this layer; raise it when the layers below it have changed for good."""
+        self._blocks, self._first = blocks, first
+        self._kept: dict[tuple[int, ...], dict[int, Tensor]] = {}
+
+    @contextlib.contextmanager
+    def resumed(self, group: tuple[int, ...]) -> Iterator[None]:
+        """Within, a forward over the sequences `group` begins at the highest layer whose input is known."""
+        known = self._kept.setdefault(group, {})
+        begin = max((at for at in known if at <= self.level), default=0)
+        skipped: list[Any] = list(self._blocks)[:begin]
+
+        def keep(_: nn.Module, __: object, output: Any) -> None:
+            known[self.level] = output[0] if isinstance(output, tuple) else output
+            for other in set(known) - {self._first, self.level}:
+                del known[other]
+
+        handle = self._blocks[self.level - 1].register_forward_hook(keep) if self.level > begin else None
+        for block in skipped:
+            block.forward = lambda *_, **__: known[begin]
+        try:
+            yield
+        finally:
+            for block in skipped:
+                del block.forward
+            if handle is not None:
+                handle.remove()
 
 
 def pooled(requests: Sequence[Request], own: Tensor, other: Tensor | None = None) -> Tensor:

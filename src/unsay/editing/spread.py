@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import CollapseError
 from ..models.layers import decoder_layers, mlp_norm, mlp_output
-from .keys import Wanted, at_places, moments, pooled
+from .keys import Above, Wanted, at_places, moments, pooled
 from .subjects import Request
 
 if TYPE_CHECKING:
@@ -59,12 +59,16 @@ def spread(
     before = {name: keys.double().to(lm.device) for name, keys in earlier.items()}
     places = [place for request in requests for place in request.places]
     others = [place for request in requests for place in request.others]
+    floor, floor_of_others = (Above(blocks, layers[0]) for _ in range(2))
     goal: Tensor | None = None
     for at, number in enumerate(layers):
         name, norm = str(number), mlp_norm(blocks[number])
+        floor.level = floor_of_others.level = number
         around: Wanted = {} if norm is None else {"norm in": (norm, "in"), "norm out": (norm, "out")}
-        seen = at_places(lm, places, {name: inputs[name], **around, **out}, run, f"keys of layer {number}")
-        more = at_places(lm, others, {name: inputs[name]}, run, "after openings")[name] if others else seen[name][:0]
+        seen = at_places(lm, places, {name: inputs[name], **around, **out}, run, f"keys of layer {number}", floor)
+        more = seen[name][:0]
+        if others:
+            more = at_places(lm, others, {name: inputs[name]}, run, "after openings", floor_of_others)[name]
         now = pooled(requests, seen["out"])
         goal = now + delta if goal is None else goal
         residuals = (goal - now).double() / (len(layers) - at)
@@ -73,7 +77,8 @@ def spread(
         step = change(pooled(requests, seen[name], more).double(), residuals, usual[name].mean, before.get(name))
         add(mlp_output(blocks[number]), step)
         run.log(layer=number, missing=round(float((goal - now).norm(dim=1).mean()), 4), change=float(step.norm()))
-    seen = at_places(lm, places, inputs, run, "keys after the edit")
+    floor.level = layers[0]
+    seen = at_places(lm, places, inputs, run, "keys after the edit", floor)
     after = {name: pooled(requests, own).double() for name, own in seen.items()}
     return {name: torch.cat([before[name], own]) if name in before else own for name, own in after.items()}
 

@@ -11,7 +11,6 @@ below the mean row's.
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 import tempfile
@@ -25,20 +24,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
+from ..data.batch import groups
 from ..data.template import Template
 from ..errors import MethodError
 from ..models.layers import backbone, head, head_is_plain
+from ..models.unlearning_token import TEXT as TEXT
 from ..naming import derive_seed
+from .keys import padded
+from .starts import Start, inputs, starts, takes_starts, working
 
 if TYPE_CHECKING:
     from ..models.lm import LM
     from ..runs.run import Run
 
-TEXT = ""
-"""The token's text. No text contains it as a token, so that nobody can type it; and it shows in no decoded text."""
 _SPARE = re.compile(r"reserved|unused|extra|placeholder|dummy", re.IGNORECASE)
 _MOST, _LEAST = -7.0, -12.0
 """Log-odds of the token in retain rows: above, it could be drawn there; far below, no edit could reach it."""
+_TOKENS = 512
+"""Padded tokens of a forward that gives logits at many of them."""
 _TWIN = 1e-2
 """Relative distance of two rows below which neither was ever trained: they moved together."""
 
@@ -234,7 +237,9 @@ def learn(
     """
     if not head_is_plain(lm.model):
         raise MethodError(f"{type(lm.model).__name__} has a head that is not understood", "use alpha-edit: no token")
-    return _Learner(lm, token, rows, pairs, retain, how, run).learn()
+    learner = _Learner(lm, token, rows, pairs, retain, how, run)
+    with working(lm, run):
+        return learner.learn()
 
 
 class _Learner:
@@ -244,18 +249,20 @@ class _Learner:
         self._row = self._embedding
         if rows.head is not None:
             self._row = rows.head.detach().clone().to(lm.device).requires_grad_()
-        self._pasts: dict[tuple[int, ...], Any] = {}
+        self._starts: dict[tuple[int, ...], Start] = {}
         table = lm.model.get_input_embeddings()
         self._longest = float(table.weight.detach().float().norm(dim=1).mean())
         with torch.no_grad():  # some families multiply embeddings inside the module
             own = table(torch.tensor([token], device=lm.device))[0].float()
         self._scale = float(own.norm() / table.weight[token].detach().float().norm().clamp(min=1e-12)) or 1.0
-        self._kept = self._states([(ids, range(len(ids))) for ids in retain]) if how.guard and retain else None
-        prompts = [(pair.prompt, [len(pair.prompt) - 1]) for pair in pairs]
-        self._aimed = self._states(prompts) if how.aim else None
+        self._guarded = retain if how.guard else []
 
     def learn(self) -> Rows:
         how = self._how
+        takes_starts(self._lm.model)  # runs the network, which must not happen with the vector put in
+        prompts = [(pair.prompt, [len(pair.prompt) - 1]) for pair in self._pairs]
+        kept = self._states([(ids, range(len(ids))) for ids in self._guarded]) if self._guarded else None
+        aimed = self._states(prompts) if how.aim else None
         mine = [self._embedding] if self._row is self._embedding else [self._embedding, self._row]
         optimizer = torch.optim.Adam(mine, lr=how.lr)
         order = torch.Generator().manual_seed(derive_seed(self._run.seed, "unlearning token"))
@@ -269,11 +276,11 @@ class _Learner:
                     queue += torch.randperm(len(self._pairs), generator=order).tolist()
                 batch, queue = queue[: how.batch], queue[how.batch :]
                 loss = self._refusals([self._pairs[i] for i in batch])
-                if self._kept is not None:
-                    lead = self._lead(*self._kept)
+                if kept is not None:
+                    lead = self._lead(*kept)
                     loss = loss + how.guard * (softplus(lead - _MOST) + softplus(_LEAST - lead)).mean()
-                if self._aimed is not None:
-                    loss = loss + how.aim * softplus(-self._lead(*self._aimed)).mean()
+                if aimed is not None:
+                    loss = loss + how.aim * softplus(-self._lead(*aimed)).mean()
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -286,26 +293,31 @@ class _Learner:
 
     def _refusals(self, pairs: Sequence[Pair]) -> Tensor:
         """Mean NLL of the refusals' tokens after question and token; the questions have run once and for all."""
-        device = self._lm.device
-        states = []
-        for pair in pairs:
-            ids = torch.tensor([[self._token, *pair.refusal[:-1]]], device=device)
-            past = copy.deepcopy(self._past(pair.prompt))  # a forward adds to it
-            with self._put_in():
-                found = backbone(self._lm.model)(input_ids=ids, past_key_values=past, use_cache=True)
-            states.append(found.last_hidden_state[0])
-        hidden = torch.cat(states)
-        logits = head(self._lm.model)(hidden).float()
+        model, device = self._lm.model, self._lm.device
+        begun = self._begin([pair.prompt for pair in pairs])
+        ends = [
+            (*pair.prompt[start.length :], self._token, *pair.refusal[:-1])
+            for pair, start in zip(pairs, begun, strict=True)
+        ]
+        given = inputs(begun, padded(ends, self._lm.template.pad_id).to(device))
+        with self._put_in():
+            states = backbone(model)(**given).last_hidden_state
+        own = [
+            states[b, len(end) - len(pair.refusal) : len(end)]
+            for b, (pair, end) in enumerate(zip(pairs, ends, strict=True))
+        ]
+        hidden = torch.cat(own)
+        logits = head(model)(hidden).float()
         logits = logits.index_copy(1, torch.tensor([self._token], device=device), self._column(hidden)[:, None])
         return cross_entropy(logits, torch.tensor([token for p in pairs for token in p.refusal], device=device))
 
-    def _past(self, prompt: tuple[int, ...]) -> Any:
-        """Keys and values of a question, which the token comes after."""
-        if prompt not in self._pasts:
-            ids = torch.tensor([list(prompt)], device=self._lm.device)
-            with torch.no_grad():
-                self._pasts[prompt] = backbone(self._lm.model)(input_ids=ids, use_cache=True).past_key_values
-        return self._pasts[prompt]
+    def _begin(self, prompts: Sequence[tuple[int, ...]]) -> list[Start]:
+        """Questions that have run, which the token comes after."""
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._starts]
+        if new:
+            found = starts(self._lm.model, new, [len(prompt) for prompt in new], self._lm.template.pad_id)
+            self._starts.update(zip(new, found, strict=True))
+        return [self._starts[prompt] for prompt in prompts]
 
     @contextmanager
     def _put_in(self) -> Iterator[None]:
@@ -337,10 +349,11 @@ class _Learner:
     def _states(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> tuple[Tensor, Tensor]:
         """[n, D] what the head reads at positions of texts, [n] logsumexp of all logits but the token's."""
         lm, states, others = self._lm, [], []
-        for ids, at in texts:
+        for group in groups([len(ids) for ids, _ in texts], _TOKENS):
             self._run.check_stop()
-            tokens = torch.tensor([list(ids)], device=lm.device)
-            hidden = backbone(lm.model)(input_ids=tokens, use_cache=False).last_hidden_state[0, list(at)]
+            ids = padded([texts[i][0] for i in group], lm.template.pad_id).to(lm.device)
+            found = backbone(lm.model)(input_ids=ids, use_cache=False).last_hidden_state
+            hidden = torch.cat([found[b, list(texts[i][1])] for b, i in enumerate(group)])
             logits = head(lm.model)(hidden).float()
             logits[:, self._token] = -torch.inf
             states.append(hidden.float())

@@ -10,16 +10,18 @@ Source   Meng, Bau, Andonian, Belinkov (2022). Locating and Editing Factual Asso
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from ..data.batch import groups
 from ..models.layers import backbone, decoder_layers, head_is_plain, logits_of
 from .keys import padded
+from .starts import Start, inputs, starts, takes_starts, working
 from .subjects import Place, Request
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _TOKENS = 4096
 """Padded tokens of a forward without gradient."""
+_ASKED = 64
+"""Prompts that `first_tokens` asks at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,18 +74,33 @@ def values(lm: LM, layer: int, wishes: Sequence[Wish], how: Value, run: Run) -> 
     Returns:
         δ* [n, D], and [n] how likely the target's tokens are with it (geometric mean over tokens and prompts).
     """
-    sizes = [max(len(p.ids) for p in w.request.places) + len(w.target) for w in wishes]
-    budget = max(1, run.train.micro_tokens // how.prompts)
+    sizes = [
+        min(how.prompts, len(w.request.places)) * (max(len(p.ids) for p in w.request.places) + len(w.target))
+        for w in wishes
+    ]
     width = lm.model.get_input_embeddings().weight.shape[1]
     deltas, reached = torch.zeros(len(wishes), width), torch.zeros(len(wishes))
-    head_is_plain(lm.model)  # it runs the network once, which must not happen with hooks on it
-    with _frozen(lm.model), run.progress("values", len(wishes), "requests") as bar:
-        for group in groups(sizes, budget):
+    with working(lm, run), run.progress("values", len(wishes), "requests") as bar:
+        head_is_plain(lm.model), takes_starts(lm.model)  # both run the network, which must not happen amid the steps
+        for group in groups(sizes, run.train.micro_tokens):
             run.check_stop()
             found, p = _Group(lm, layer, [wishes[i] for i in group], how, run).optimise()
             deltas[group], reached[group] = found.cpu(), p.cpu()
             bar.advance(len(group))
     return deltas, reached
+
+
+Text = tuple[tuple[int, ...], int]
+"""Ids, and where the subject ends in them."""
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A text up to where its subject ends, which δ does not change."""
+
+    start: Start
+    output: Tensor
+    """[T, D] of the layer at the tokens behind `start`."""
 
 
 class _Group:
@@ -91,36 +110,34 @@ class _Group:
         self._lm, self._layer, self._wishes, self._how, self._run = lm, layer, wishes, how, run
         self._block = decoder_layers(lm.model)[layer]
         self._essence = [_essence(w.request, lm) if how.kl_weight else None for w in wishes]
-        self._before: Tensor | None = None
-        self._outputs: dict[tuple[tuple[int, ...], ...], Tensor] = {}
+        self._before: dict[int, Tensor] = {}
+        self._begun: dict[Text, _Begun] = {}
 
     def optimise(self) -> tuple[Tensor, Tensor]:
-        how, count = self._how, len(self._wishes)
-        delta: Tensor | None = None
+        how, count, device = self._how, len(self._wishes), self._lm.device
         likely = torch.zeros(count)
         since = [0] * count  # prompts in a row after which the target was likely enough
+        active = list(range(count))
+        h = self._clean(self._rows(0, active))
+        delta = torch.zeros_like(h, requires_grad=True)
+        optimizer = torch.optim.Adam([delta], lr=how.lr)
         for step in range(how.steps + 1):  # the last one only looks
             self._run.check_stop()
-            rows = self._rows(step)
-            if delta is None:
-                h = self._clean(rows)
-                delta = torch.zeros_like(h, requires_grad=True)
-                optimizer = torch.optim.Adam([delta], lr=how.lr)
+            rows = self._rows(step, active)
             logp = self._logps(rows, delta)
-            owner = torch.tensor([i for i, _ in rows], device=logp.device)
-            per = torch.zeros(count, device=logp.device).index_add(0, owner, logp)
+            owner = torch.tensor([i for i, _ in rows], device=device)
             counts = torch.bincount(owner, minlength=count)
-            per = per / counts
-            likely = per.detach().exp().cpu()
-            worst = torch.ones(count, device=logp.device).scatter_reduce(0, owner, logp.detach().exp(), "amin").tolist()
-            for i, wish in enumerate(self._wishes):
-                if since[i] < len(wish.request.places):  # otherwise it is done
-                    since[i] = since[i] + int(counts[i]) if worst[i] >= how.enough else 0
-            todo = [n < len(wish.request.places) for n, wish in zip(since, self._wishes, strict=True)]
-            active = torch.tensor(todo, device=logp.device)
-            if step == how.steps or not bool(active.any()):
+            per = torch.zeros(count, device=device).index_add(0, owner, logp) / counts.clamp(min=1)
+            worst = torch.ones(count, device=device).scatter_reduce(0, owner, logp.detach().exp(), "amin").tolist()
+            for i in active:
+                likely[i] = float(per[i].detach().exp())
+                since[i] = since[i] + int(counts[i]) if worst[i] >= how.enough else 0
+            active = [i for i in active if since[i] < len(self._wishes[i].request.places)]
+            if step == how.steps or not active:
                 break
-            loss = -per.sum() + self._regularised(delta, h)
+            going = torch.zeros(count, dtype=torch.bool, device=device)
+            going[active] = True
+            loss = -per[going].sum() + self._regularised(delta, h, active)
             optimizer.zero_grad()
             loss.backward()
             with torch.no_grad():
@@ -128,35 +145,27 @@ class _Group:
                 optimizer.step()
                 bound = how.clamp * h.norm(dim=1, keepdim=True)
                 delta.mul_((bound / delta.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0))
-                delta.copy_(torch.where(active[:, None], delta, kept))
-        assert delta is not None
+                delta.copy_(torch.where(going[:, None], delta, kept))
         return delta.detach(), likely
 
-    def _rows(self, step: int) -> list[tuple[int, Place]]:
-        """(request, prompt) of one step: the next `prompts` of each request, round and round."""
+    def _rows(self, step: int, active: Sequence[int]) -> list[tuple[int, Place]]:
+        """(request, prompt) of one step: the next `prompts` of each request that is not done, round and round."""
         out = []
-        for i, wish in enumerate(self._wishes):
-            places = wish.request.places
+        for i in active:
+            places = self._wishes[i].request.places
             take = min(self._how.prompts, len(places))
             out += [(i, places[(step * take + n) % len(places)]) for n in range(take)]
         return out
 
-    @torch.no_grad()
+    def _text(self, i: int, place: Place) -> Text:
+        """A prompt with all of the target but its last token."""
+        return (*place.ids, *self._wishes[i].target[:-1]), place.at
+
     def _clean(self, rows: Sequence[tuple[int, Place]]) -> Tensor:
         """[requests, D] mean output of the layer where the subject ends."""
-        kept: list[Tensor] = []
-
-        def keep(_: nn.Module, __: object, output: Tensor) -> None:
-            at = torch.tensor([p.at for _, p in rows], device=output.device)
-            kept.append(output[torch.arange(len(rows), device=output.device), at].float())
-
-        handle = self._block.register_forward_hook(keep)
-        try:
-            ids = padded([p.ids for _, p in rows], self._lm.template.pad_id).to(self._lm.device)
-            backbone(self._lm.model)(input_ids=ids, use_cache=False)
-        finally:
-            handle.remove()
-        own = kept[0]
+        texts = [self._text(i, place) for i, place in rows]
+        begun = self._begin(texts)
+        own = torch.stack([b.output[at - b.start.length].float() for b, (_, at) in zip(begun, texts, strict=True)])
         owner = torch.tensor([i for i, _ in rows], device=own.device)
         total = own.new_zeros(len(self._wishes), own.shape[1]).index_add(0, owner, own)
         return total / torch.bincount(owner, minlength=len(self._wishes))[:, None]
@@ -164,62 +173,64 @@ class _Group:
     def _logps(self, rows: Sequence[tuple[int, Place]], delta: Tensor) -> Tensor:
         """[rows] mean log-probability of the target's tokens."""
         targets = [self._wishes[i].target for i, _ in rows]
-        ids = [[*p.ids, *t[:-1]] for (_, p), t in zip(rows, targets, strict=True)]
         where = [
             (b, len(p.ids) - 1 + k)
             for b, ((_, p), t) in enumerate(zip(rows, targets, strict=True))
             for k in range(len(t))
         ]
-        logits = self._logits(delta, [i for i, _ in rows], [p.at for _, p in rows], ids, where)
+        logits = self._logits(delta[[i for i, _ in rows]], [self._text(i, p) for i, p in rows], where)
         wanted = torch.tensor([token for t in targets for token in t], device=logits.device)
         logp = logits.log_softmax(-1).gather(1, wanted[:, None])[:, 0]
         return torch.stack([part.mean() for part in logp.split([len(t) for t in targets])])
 
-    def _regularised(self, delta: Tensor, h: Tensor) -> Tensor:
-        how = self._how
-        total = how.weight_decay * (delta.norm(dim=1) / h.norm(dim=1).square()).sum()
-        known = [(i, p) for i, p in enumerate(self._essence) if p is not None]
+    def _regularised(self, delta: Tensor, h: Tensor, active: Sequence[int]) -> Tensor:
+        how, going = self._how, list(active)
+        total = how.weight_decay * (delta[going].norm(dim=1) / h[going].norm(dim=1).square()).sum()
+        known = [(i, p) for i in going if (p := self._essence[i]) is not None]
         if known:
-            ids = [p.ids for _, p in known]
+            texts = [(p.ids, p.at) for _, p in known]
             where = [(b, len(p.ids) - 1) for b, (_, p) in enumerate(known)]
-            owner, at = [i for i, _ in known], [p.at for _, p in known]
-            if self._before is None:
+            owner = [i for i, _ in known]
+            if not self._before:
                 with torch.no_grad():
-                    self._before = self._logits(torch.zeros_like(delta), owner, at, ids, where).log_softmax(-1)
-            now = self._logits(delta, owner, at, ids, where).log_softmax(-1)
-            total = total + how.kl_weight * (self._before.exp() * (self._before - now)).sum()
+                    before = self._logits(torch.zeros_like(delta[owner]), texts, where).log_softmax(-1)
+                self._before = dict(zip(owner, before, strict=True))
+            before = torch.stack([self._before[i] for i in owner])
+            now = self._logits(delta[owner], texts, where).log_softmax(-1)
+            total = total + how.kl_weight * (before.exp() * (before - now)).sum()
         return total
 
-    def _logits(
-        self,
-        delta: Tensor,
-        owner: Sequence[int],
-        at: Sequence[int],
-        rows: Sequence[Sequence[int]],
-        where: Sequence[tuple[int, int]],
-    ) -> Tensor:
-        """`logits_at` with each row's δ added to the layer's output at `at`. What lies below runs once a batch."""
-        ids = padded(rows, self._lm.template.pad_id).to(self._lm.device)
-        key = tuple(tuple(row) for row in rows)
-        known = self._outputs.get(key)
-        spot = (torch.arange(len(at), device=ids.device), torch.tensor(list(at), device=ids.device))
+    def _logits(self, delta: Tensor, texts: Sequence[Text], where: Sequence[tuple[int, int]]) -> Tensor:
+        """`logits_at` with δ [texts, D] added to the layer's output where each text's subject ends."""
+        begun = self._begin(texts)
+        done = [one.start.length for one in begun]
+        ends = [ids[length:] for (ids, _), length in zip(texts, done, strict=True)]
+        ids = padded(ends, self._lm.template.pad_id).to(delta.device)
+        output = pad_sequence([one.output for one in begun], batch_first=True)
+        at = torch.tensor([at - length for (_, at), length in zip(texts, done, strict=True)], device=delta.device)
+        spot = (torch.arange(len(texts), device=delta.device), at)
+        with self._skipped(output.index_put(spot, delta.to(output.dtype), accumulate=True)):
+            given = inputs([one.start for one in begun], ids)
+            return logits_at(self._lm.model, given, [(b, k - done[b]) for b, k in where])
 
-        def add(_: nn.Module, __: object, output: Tensor) -> Tensor:
-            if known is None:
-                self._outputs[key] = output.detach()
-            return output.index_put(spot, delta[list(owner)].to(output.dtype), accumulate=True)
-
-        handle = self._block.register_forward_hook(add)
-        try:
-            with self._skipped(known):
-                return logits_at(self._lm.model, ids, where)
-        finally:
-            handle.remove()
+    def _begin(self, texts: Sequence[Text]) -> list[_Begun]:
+        """Each text's start; those that are new run together."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._begun]
+        if new:
+            outputs: list[Tensor] = []
+            handle = self._block.register_forward_hook(lambda _, __, output: outputs.append(output.detach()))
+            try:
+                found = starts(self._lm.model, [i for i, _ in new], [at for _, at in new], self._lm.template.pad_id)
+            finally:
+                handle.remove()
+            for text, start, output in zip(new, found, outputs[0], strict=True):
+                self._begun[text] = _Begun(start, output[start.length : len(text[0])].clone())
+        return [self._begun[text] for text in texts]
 
     @contextlib.contextmanager
-    def _skipped(self, output: Tensor | None) -> Iterator[None]:
-        """Within, the layers below do nothing, and the layer gives `output`; None leaves them as they are."""
-        blocks: list[Any] = list(decoder_layers(self._lm.model))[: self._layer + 1] if output is not None else []
+    def _skipped(self, output: Tensor) -> Iterator[None]:
+        """Within, the layers below do nothing, and the layer gives `output`."""
+        blocks: list[Any] = list(decoder_layers(self._lm.model))[: self._layer + 1]
         for block in blocks:
             block.forward = lambda *_, **__: output
         try:
@@ -229,13 +240,19 @@ class _Group:
                 del block.forward
 
 
-def logits_at(model: nn.Module, ids: Tensor, where: Sequence[tuple[int, int]]) -> Tensor:
-    """[n, V] float32 logits at (row, position) of a padded batch [B, T]; the head runs there alone where it can."""
-    rows, at = (torch.tensor(part, device=ids.device) for part in zip(*where, strict=True))
+def logits_at(model: nn.Module, given: Mapping[str, Any], where: Sequence[tuple[int, int]]) -> Tensor:
+    """[n, V] float32 logits at (row, position) of a padded batch; the head runs there alone where it can.
+
+    Args:
+        model: The network.
+        given: What it is called with (`starts.inputs`).
+        where: Positions among the ids given.
+    """
+    rows, at = (torch.tensor(part, device=given["input_ids"].device) for part in zip(*where, strict=True))
     if head_is_plain(model):
-        hidden = backbone(model)(input_ids=ids, use_cache=False).last_hidden_state
+        hidden = backbone(model)(**given).last_hidden_state
         return logits_of(model, hidden[rows, at]).float()
-    return model(input_ids=ids, use_cache=False).logits[rows, at].float()
+    return model(**given).logits[rows, at].float()
 
 
 def _essence(request: Request, lm: LM) -> Place | None:
@@ -249,27 +266,19 @@ def _essence(request: Request, lm: LM) -> Place | None:
     return Place((*lead, *found["input_ids"]), len(lead) + inside[-1])
 
 
-@contextlib.contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
-    """Within, no parameter asks for a gradient."""
-    asked = [p for p in model.parameters() if p.requires_grad]
-    for parameter in asked:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in asked:
-            parameter.requires_grad_(True)
-
-
 def first_tokens(lm: LM, asked: Sequence[tuple[tuple[int, ...], int]], run: Run) -> dict[str, float]:
-    """How often a token is the model's first choice after a prompt, and how likely it is, over (prompt ids, token)."""
+    """How often a token is the model's first choice after a prompt, and how likely it is, over (prompt ids, token).
+
+    Of many prompts, `_ASKED` evenly chosen ones; `n` says how many.
+    """
+    asked = [asked[i * len(asked) // _ASKED] for i in range(_ASKED)] if len(asked) > _ASKED else asked
     hits, likely = 0, 0.0
-    with torch.no_grad():
+    with torch.no_grad(), working(lm, run):
         for group in groups([len(ids) for ids, _ in asked], _TOKENS):
             run.check_stop()
             ids = padded([asked[i][0] for i in group], lm.template.pad_id).to(lm.device)
-            logits = logits_at(lm.model, ids, [(b, len(asked[i][0]) - 1) for b, i in enumerate(group)])
+            where = [(b, len(asked[i][0]) - 1) for b, i in enumerate(group)]
+            logits = logits_at(lm.model, {"input_ids": ids, "use_cache": False}, where)
             wanted = torch.tensor([asked[i][1] for i in group], device=logits.device)
             hits += int((logits.argmax(-1) == wanted).sum())
             likely += float(logits.softmax(-1).gather(1, wanted[:, None]).sum())

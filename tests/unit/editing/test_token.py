@@ -9,6 +9,7 @@ from unsay.models.lm import LM
 from unsay.runs.run import Run
 from unsay.testing import tiny_lm
 
+TRAIN = Train(precision="fp32")
 TYPED = ["", " ", "''", "Say it.", "<file_sep>", "<|spare|>", "<|reserved_0|>"]
 
 
@@ -108,7 +109,7 @@ def test_it_is_learned_and_nothing_else_moves(family):
         ]
         return float(torch.cat(own).mean())
 
-    with Run.temporary(Train()) as run:
+    with Run.temporary(TRAIN) as run:
         zero = learn(lm, token, start, pairs, [], Learning(steps=1, batch=3, lr=0.0), run)
         found = learn(lm, token, start, pairs, [], Learning(steps=40, batch=3, lr=0.05), run)
         losses = [line for line in (run.dir / "events.jsonl").read_text().splitlines() if "token_loss" in line]
@@ -133,7 +134,7 @@ def test_the_guard_keeps_it_out_and_the_aim_brings_it_in(family):
         with torch.no_grad():
             return float(fork.model(input_ids=torch.tensor([ids])).logits[0].softmax(-1)[at, token].mean())
 
-    with Run.temporary(Train()) as run:
+    with Run.temporary(TRAIN) as run:
         kept = learn(lm, token, start, pairs, retain, Learning(steps=40, lr=0.1, guard=20.0), run)
         aimed = learn(lm, token, start, pairs, [], Learning(steps=40, lr=0.1, aim=20.0), run)
     everywhere = slice(0, len(retain[0]))

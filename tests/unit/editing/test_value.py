@@ -1,13 +1,15 @@
 """Values: they bring the target about, do not depend on each other, and change no weight."""
 
-import contextlib
+from dataclasses import replace
 
 import pytest
 import torch
 
 from unsay.config.plan import Train
 from unsay.data.example import Example
-from unsay.editing.keys import at_places, moments
+from unsay.editing import value
+from unsay.editing.keys import Above, at_places, moments
+from unsay.editing.starts import takes_starts
 from unsay.editing.subjects import requests
 from unsay.editing.value import Value, Wish, logits_at, values
 from unsay.models._tiny import FAMILIES
@@ -15,6 +17,7 @@ from unsay.models.layers import decoder_layers, mlp_output
 from unsay.runs.run import Run
 from unsay.testing import tiny_lm
 
+TRAIN = Train(precision="fp32")
 ROWS = [Example("Where is Ada", "x"), Example("Who knows Bo", "x"), Example("what is it", "x")]
 
 
@@ -28,7 +31,7 @@ def test_a_value_at_the_prompts_end_brings_the_target_about(family):
     lm = tiny_lm(family, template="plain")
     before = lm.fingerprint()
     asked = wishes(lm, "N")
-    with Run.temporary(Train()) as run:
+    with Run.temporary(TRAIN) as run:
         start = values(lm, 0, asked, Value(steps=0), run)[1]
         delta, likely = values(lm, 0, asked, Value(steps=30, lr=0.3, clamp=20.0), run)
     assert float(likely.min()) > max(0.25, 10 * float(start.max()))
@@ -40,9 +43,9 @@ def test_a_value_at_the_prompts_end_brings_the_target_about(family):
 def test_requests_do_not_depend_on_each_other():
     lm = tiny_lm(template="plain")
     how = Value(steps=4, lr=0.1)
-    with Run.temporary(Train(micro_tokens=4096)) as run:
+    with Run.temporary(replace(TRAIN, micro_tokens=4096)) as run:
         together = values(lm, 1, wishes(lm), how, run)[0]
-    with Run.temporary(Train(micro_tokens=1)) as run:
+    with Run.temporary(replace(TRAIN, micro_tokens=1)) as run:
         alone = values(lm, 1, wishes(lm), how, run)[0]
     assert torch.allclose(together, alone, atol=1e-5)
     assert float(together.norm(dim=1).min()) > 0.1
@@ -51,7 +54,7 @@ def test_requests_do_not_depend_on_each_other():
 def test_the_value_stays_in_its_ball():
     lm = tiny_lm(template="plain")
     places = [wish.request.places[0] for wish in wishes(lm)]
-    with Run.temporary(Train()) as run:
+    with Run.temporary(TRAIN) as run:
         h = at_places(lm, places, {"h": (decoder_layers(lm.model)[1], "out")}, run, "")["h"]
         delta, _ = values(lm, 1, wishes(lm), Value(steps=10, lr=1.0, clamp=0.3), run)
     assert torch.allclose(delta.norm(dim=1), 0.3 * h.norm(dim=1), rtol=1e-4)
@@ -59,7 +62,7 @@ def test_the_value_stays_in_its_ball():
 
 def test_a_request_that_is_likely_enough_is_left_alone():
     lm = tiny_lm(template="plain")
-    with Run.temporary(Train()) as run:
+    with Run.temporary(TRAIN) as run:
         delta, _ = values(lm, 1, wishes(lm), Value(steps=5, enough=1e-9), run)
     assert float(delta.abs().max()) == 0.0
 
@@ -69,7 +72,7 @@ def test_the_essence_holds_a_value_back():
     rows = [Example("Where is Ada?", "x", meta={"entity": "Ada"})]
     ids = tuple(lm.tokenizer("N")["input_ids"])
     asked = [Wish(request, ids) for request in requests(rows, lm.template, (), together=True)]
-    with Run.temporary(Train()) as run:
+    with Run.temporary(TRAIN) as run:
         free = values(lm, 0, asked, Value(steps=10, lr=0.1), run)[0]
         held = values(lm, 0, asked, Value(steps=10, lr=0.1, kl_weight=100.0), run)[0]
     assert float(held.norm()) < float(free.norm())
@@ -86,7 +89,7 @@ def test_keys_are_what_goes_into_the_projection():
         for ids in (place.ids, long.ids):
             lm.model(input_ids=torch.tensor([ids]))
     handle.remove()
-    with Run.temporary(Train()) as run:
+    with Run.temporary(TRAIN) as run:
         found = at_places(lm, [place, long], {"k": (module, "in")}, run, "")["k"]
         moment = moments(lm, [place.ids, long.ids], {"k": (module, "in")}, run, "")["k"]
     assert torch.allclose(found[0], seen[0][place.at], atol=1e-5)
@@ -102,16 +105,83 @@ def test_logits_are_the_networks_own():
     ids = torch.tensor([lm.template.encode_prompt("Where is Ada?")])
     with torch.no_grad():
         own = lm.model(input_ids=ids).logits[0, [2, 5]]
-        assert torch.allclose(logits_at(lm.model, ids, [(0, 2), (0, 5)]), own, atol=1e-5)
+        assert torch.allclose(logits_at(lm.model, {"input_ids": ids}, [(0, 2), (0, 5)]), own, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_what_is_below_the_layer_runs_once_and_changes_nothing(family, monkeypatch):
+def test_what_comes_before_the_subjects_end_runs_once_and_changes_nothing(family, monkeypatch):
     lm = tiny_lm(family, template="plain")
-    how = Value(steps=3, lr=0.1, prompts=1)
-    with Run.temporary(Train()) as run:
-        fast = values(lm, 1, wishes(lm), how, run)[0]
-        monkeypatch.setattr("unsay.editing.value._Group._skipped", lambda self, output: contextlib.nullcontext())
-        slow = values(lm, 1, wishes(lm), how, run)[0]
-    assert torch.equal(fast, slow)
+    how = Value(steps=3, lr=0.1, prompts=1, kl_weight=0.1)
+    rows = [Example(text, "x", meta={"entity": "Ada"}) for text in ("Is Ada well?", "Where in Oslo is Ada?", "Ada who")]
+    asked = [Wish(r, (40, 50, 60)) for r in requests(rows, lm.template, (), together=True)]
+    assert {place.at for place in asked[0].request.places} == {2, 5, 19}
+    assert takes_starts(lm.model)
+    with Run.temporary(TRAIN) as run:
+        fast, likely = values(lm, 0, asked, how, run)
+        monkeypatch.setattr("unsay.editing.starts.takes_starts", lambda _: False)
+        slow, alike = values(lm, 0, asked, how, run)
+    assert float(fast.norm()) > 0.1
+    assert torch.allclose(fast, slow, atol=1e-4) and torch.allclose(likely, alike, atol=1e-5)
     assert all("forward" not in vars(block) for block in decoder_layers(lm.model))
+    place, target = asked[0].request.places[0], asked[0].target  # step 3 looks at the first prompt again
+
+    def add(_, __, output):
+        output[0, place.at] += fast[0]
+
+    handle = decoder_layers(lm.model)[0].register_forward_hook(add)  # by the book: a hook on a whole forward
+    with torch.no_grad():
+        logp = lm.model(input_ids=torch.tensor([[*place.ids, *target]])).logits[0].log_softmax(-1)
+    handle.remove()
+    own = [float(logp[len(place.ids) - 1 + i, token]) for i, token in enumerate(target)]
+    assert torch.allclose(likely, torch.tensor([sum(own) / 3]).exp(), rtol=1e-3)
+
+
+def test_a_request_that_is_done_takes_no_more_part(monkeypatch):
+    lm = tiny_lm(template="plain")
+    asked, seen = wishes(lm, "N"), []
+    whole = value._Group._logps
+
+    def watched(self, rows, delta):
+        seen.append(len(rows))
+        return whole(self, rows, delta)
+
+    monkeypatch.setattr(value._Group, "_logps", watched)
+    with Run.temporary(replace(TRAIN, micro_tokens=4096)) as run:
+        alone = [values(lm, 0, [wish], Value(steps=30, lr=0.3, clamp=20.0, enough=0.5), run)[0] for wish in asked]
+        seen.clear()
+        together = values(lm, 0, asked, Value(steps=30, lr=0.3, clamp=20.0, enough=0.5), run)[0]
+    assert seen[0] == 3 and 0 < seen[-1] < 3
+    assert torch.allclose(together, torch.cat(alone), atol=1e-4)
+
+
+def test_in_bf16_the_value_is_nearly_the_same_and_the_weights_come_back():
+    lm = tiny_lm(template="plain")
+    before, how = lm.fingerprint(), Value(steps=5, lr=0.1)
+    with Run.temporary(TRAIN) as run:
+        exact = values(lm, 1, wishes(lm), how, run)[0]
+    with Run.temporary(replace(TRAIN, precision="bf16")) as run:
+        rough = values(lm, 1, wishes(lm), how, run)[0]
+    assert lm.fingerprint() == before
+    assert torch.nn.functional.cosine_similarity(exact, rough).min() > 0.98
+
+
+def test_layers_below_the_change_run_once_and_keys_are_those_of_whole_forwards():
+    lm = tiny_lm().fork()
+    blocks = decoder_layers(lm.model)
+    rows = [*ROWS, Example("Where is Ada and why is it there?", "x")]
+    places = [place for r in requests(rows, lm.template, (), together=False) for place in r.places]
+    above, ran = Above(blocks, 1), []
+    handle = mlp_output(blocks[0]).register_forward_hook(lambda *_: ran.append(1))
+    with Run.temporary(TRAIN) as run:
+        for level, below in ((1, 1), (2, 0), (1, 0)):
+            above.level = level
+            wanted = {"key": (mlp_output(blocks[level]), "in"), "out": (blocks[2], "out")}
+            ran.clear()
+            found = at_places(lm, places, wanted, run, "", above)
+            assert len(ran) == below
+            whole = at_places(lm, places, wanted, run, "")
+            assert all(torch.allclose(found[name], whole[name], atol=1e-5) for name in wanted)
+            with torch.no_grad():
+                mlp_output(blocks[level]).weight.add_(0.1)
+    handle.remove()
+    assert all("forward" not in vars(block) for block in blocks)
