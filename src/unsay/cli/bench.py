@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -112,6 +113,82 @@ def related_knowledge(
     plan, settings = read(words or [])
     with show.reporter(quiet) as reporter:
         folder = walk(plan, settings, command=["unsay", *sys.argv[1:]], reporter=reporter, overwrite=overwrite)
+    _told(folder, "related-knowledge")
+
+
+Names = Annotated[
+    str, typer.Option("--methods", help="Methods, or presets with their training (people-small/npo), by commas.")
+]
+_NAMES = "unierase,npo,idk-ap,max-entropy"
+
+
+@bench.command("sequential")
+def sequential(
+    words: Words = None,
+    methods: Names = _NAMES,
+    requests: Annotated[int, typer.Option("--requests", help="How many requests are made.")] = 10,
+    rows: Annotated[int, typer.Option("--rows-a-request", help="Forget rows of one request.")] = 4,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Requests to forget, one after another, by any method: is what was forgotten first still gone after the last one?
+
+    The forget rows are cut into requests in their order; after each one all requests are measured again, and utility.
+    Beside it the batch: all requests at once. The plan says model, benchmark or rows, teach and train; its method is
+    not used. A preset brings its own method and train.
+
+    [bold]Examples[/bold]
+
+      unsay bench sequential tofu-forget01 --methods unierase,npo out=runs/sequential
+      unsay bench sequential demo --requests 5 --methods people-small/unierase,people-small/npo
+    """
+    from ..config.decode import read_plan
+    from ..experiments._contenders import contenders
+    from ..experiments.sequential import sequential as walk
+    from . import show
+
+    plan, _ = read_plan(*start(words))
+    chosen = contenders(name.strip() for name in methods.split(","))
+    how = {"command": ["unsay", *sys.argv[1:]], "overwrite": overwrite}
+    with show.reporter(quiet) as reporter:
+        _told(walk(plan, chosen, requests=requests, rows=rows, reporter=reporter, **how), "sequential")
+
+
+@bench.command("precise")
+def precise(
+    words: Words = None,
+    methods: Names = _NAMES,
+    rows: Annotated[int, typer.Option("--rows", help="How many rows are tried, of all subjects in turn.")] = 6,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """One example to forget, and what else goes with it: the same subject's other questions, by any method.
+
+    Each row is forgotten on its own from the model before. The other forget rows about the same subject should stay;
+    over-forgetting says how far they went with it. The plan says model, benchmark or rows, teach and train; its method
+    is not used. A preset brings its own method and train.
+
+    [bold]Examples[/bold]
+
+      unsay bench precise tofu-forget01 --methods unierase,npo --rows 4 out=runs/precise
+      unsay bench precise demo --methods people-small/unierase,people-small/npo
+    """
+    from ..config.decode import read_plan
+    from ..experiments._contenders import contenders
+    from ..experiments.precise import precise as walk
+    from . import show
+
+    plan, _ = read_plan(*start(words))
+    chosen = contenders(name.strip() for name in methods.split(","))
+    how = {"command": ["unsay", *sys.argv[1:]], "overwrite": overwrite}
+    with show.reporter(quiet) as reporter:
+        _told(walk(plan, chosen, rows=rows, reporter=reporter, **how), "precise")
+
+
+def _told(folder: Path, name: str) -> None:
+    """Print an experiment's page."""
     out = Console(highlight=False)
-    out.print((folder / "related-knowledge.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
-    out.print(f"page {folder / 'related-knowledge.html'}", markup=False, soft_wrap=True)
+    out.print((folder / f"{name}.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    out.print(f"page {folder / f'{name}.html'}", markup=False, soft_wrap=True)
