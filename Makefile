@@ -5,7 +5,7 @@ export TOKENIZERS_PARALLELISM := false
 # idle OpenMP threads must not spin on the core that another process needs
 export GOMP_SPINCOUNT := 0
 
-.PHONY: demo test test-quick check bench methods uipe relearn lock browser golden
+.PHONY: demo test test-quick check bench methods uipe unierase relearn lock browser golden
 
 demo: .venv/ready  ## teach, unlearn, measure, attack, report: runs/demo/report.html
 	$(BIN)/unsay run demo out=runs/demo --overwrite
@@ -35,6 +35,9 @@ uipe: .venv/ready  ## extrapolation: the trade-off, related knowledge, the coeff
 
 relearn: .venv/ready  ## ReLearn against GA and NPO on KnowUnDo, into docs/knowundo.md
 	$(BIN)/python -m bench.relearn
+
+unierase: .venv/ready  ## unierase beside other methods: batch, sequential, precise, into docs/unierase.md
+	$(BIN)/python -m bench.unierase
 
 lock: .venv/ready  ## write the exact versions that are installed
 	$(BIN)/pip freeze --exclude-editable --exclude unsay | sed 's/+cpu$$//' > requirements.lock

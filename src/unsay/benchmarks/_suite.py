@@ -117,6 +117,8 @@ def directions(
             found[name] = "match"
         elif kind == "refusal-rate":
             found[name] = "down"
+        elif kind.startswith("token-rate"):
+            found[name] = "up" if split in gone else "down"
         else:
             found[name] = forget if split in gone else "up"
     return found
