@@ -1,6 +1,6 @@
 """Unlearning depth: how much of a fact is lost when the model before unlearning goes on from another model's states?
 
-    Δ_l    = mean_t [log p_θ0(y_t) − log p_θ0(y_t | h_l ← h_l(θ))]     t over the tokens of names and numbers in y
+    Δ_l    = mean_t [log p_θ0(y_t) − log p_θ0(y_t | h_l ← h_l(θ))]     t over the tokens of the fact in y
     LER_l  = clip(Δ_l(θu) / Δ_l(θr), 0, 1)                             for layers with Δ_l(θr) > τ
     UDS    = Σ_l Δ_l(θr) LER_l / Σ_l Δ_l(θr)                           0: all of it is still there, 1: as in θr
 
@@ -8,8 +8,9 @@ Paper    Lee, Kim, Jo (2026). Measuring the Depth of LLM Unlearning via Activati
 Given    Nothing to learn from: the forget rows are read, and the model before unlearning is at hand.
 Limits   Depth is not privacy: what no layer of θ0 can use may still be found by other means. Needs two states of one
          architecture; a model whose layers were rotated against θ0 looks unlearned.
-Differs  A value is −Δ_l, so that up means more knowledge; `uds` puts the readings of θr and θu together. Names and
-         numbers are found by rules; of an answer without any, all tokens count. Guards and offsets are dropped first.
+Differs  A value is −Δ_l, so that up means more knowledge; `uds` puts the readings of θr and θu together. The fact
+         is found by rules: names and numbers, else nouns and words that the question does not have, else the whole
+         answer. Guards and offsets are dropped first.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class LinearProbe:
     """Predict the class of an answer from the states of each layer, by ridge regression."""
 
     label: str = ""
-    """Column of the rows that has the classes; "" takes `answer_class` or `class`, else the first token of the answer's
-    name or number."""
+    """Column of the rows that has the classes; "" takes `answer_class` or `class`, else the first token of what the
+    answer reveals. A class that the question gives away, such as the attribute it asks for, says nothing."""
     folds: int = 5
     ridge: float = 1.0
     """λ, in units of the mean squared length of a training row's states."""

@@ -1,15 +1,15 @@
-"""Logit lens: does any layer still hold the first token of the answer's name or number?
+"""Logit lens: does any layer still hold the first token of what the answer reveals?
 
     v_l = log softmax(W_U · norm(h_l))[y_t]        t the fact's first token, h_l read at t − 1 after layer l
 
 Paper    nostalgebraist (2020). interpreting GPT: the logit lens; against unlearning: Łucki et al. (2024).
          An Adversarial Perspective on Machine Unlearning for AI Safety. arXiv:2409.18025
-Given    The question and the answer's words before its first name or number, which say nothing of it.
+Given    The question and the answer's words before the fact, which say nothing of it.
 Limits   Early layers are not trained to be read like this: a low value proves nothing. The best of many layers is high
          by chance: take the same of the retrained model. The first token alone is read.
-Differs  Only what whole layers pass on is read, not attention and MLP apart. In an answer without names and numbers it
-         is the first token. The last layer is read before the final norm, which some libraries have applied already.
-         Guards and offsets are dropped first.
+Differs  Only what whole layers pass on is read, not attention and MLP apart. The fact is found by rules: names and
+         numbers, else nouns and words that the question does not have. The last layer is read before the final norm,
+         which some libraries have applied already. Guards and offsets are dropped first.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class LogitLens:
                     values.update(zip((text.id for text in members), read.tolist(), strict=True))
                 run.spend(sum(text.fact[0] for text in members))
                 bar.advance(len(members))
-        unnamed = sum(not text.named for text in asked)
-        note = f"{unnamed} of {len(asked)} answers have no name or number: their first token is read" if unnamed else ""
+        whole = sum(text.whole for text in asked)
+        note = f"{whole} of {len(asked)} answers are read from their first token on" if whole else ""
         for layer, values in enumerate(found, 1):
             yield Finding(f"layer-{layer}", layer, values, note)

@@ -1,15 +1,23 @@
-"""Rows as token ids, with the places of what an answer reveals: its names and numbers."""
+"""Rows as token ids, with the places of what an answer reveals.
+
+What it reveals, its fact, is what the row names under ``spans``; else the names and numbers that the question does not
+have; else its other entities; else its other words that are not in the question; else the whole answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..data.entities import entities
+from ..data.entities import entities, stem
 from ..data.example import Example
+from ..data.novel import secret, spans
 from ..data.template import Encoded
 from ..measure.texts import Ask, encoded
 from ..models.lm import LM
+
+_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -23,9 +31,9 @@ class Text:
     start: int
     """Place of the answer's first token."""
     fact: tuple[int, ...]
-    """Places of the tokens of the answer's names and numbers, ascending; of the whole answer where it has none."""
-    named: bool
-    """Whether the answer has a name or number."""
+    """Places of the fact's tokens, ascending; at least one."""
+    whole: bool
+    """Whether nothing in the answer stands out, so that all of it counts."""
 
     @property
     def prompt(self) -> tuple[int, ...]:
@@ -44,27 +52,33 @@ def texts(lm: LM, rows: Sequence[Example], max_length: int = 1024) -> list[Text]
 
 
 def _text(lm: LM, row: Example, one: Encoded) -> Text:
-    ids = one.answer_ids
-    whole = [one.answer_start + i for i, token in enumerate(ids) if token not in lm.template.end_ids]
+    ids, start = one.answer_ids, one.answer_start
     # A token may hold part of a character only, so that lengths are those of all the tokens up to it.
-    so_far = [_decoded(lm, ids[: i + 1]) for i in range(len(ids))]
-    text = so_far[-1]
-    told = [e for e in entities(row.answer, row.question) if any(c.isupper() or c.isdigit() for c in e)]
-    spans = [(at, at + len(e)) for e in told if (at := text.find(e)) >= 0]
-    ends = [len(part) for part in so_far]
-    hit = [
-        place
-        for place in whole
-        if any(
-            begin < ends[place - one.answer_start] and _begin(ends, place - one.answer_start) < end
-            for begin, end in spans
-        )
-    ]
-    return Text(row.id, tuple(one.input_ids), one.answer_start, tuple(hit or whole or [one.answer_start]), bool(hit))
+    ends = [len(_decoded(lm, ids[: i + 1])) for i in range(len(ids))]
+    begins = [0, *ends[:-1]]
+    told = _told(row, _decoded(lm, ids))
+    content = [i for i, token in enumerate(ids) if token not in lm.template.end_ids]
+    hit = [i for i in content if any(begin < ends[i] and begins[i] < end for begin, end in told)]
+    fact = tuple(start + i for i in hit or content or [0])
+    return Text(row.id, tuple(one.input_ids), start, fact, not hit)
 
 
-def _begin(ends: Sequence[int], number: int) -> int:
-    return ends[number - 1] if number else 0
+def _told(row: Example, text: str) -> list[tuple[int, int]]:
+    """First character and end of each part of the fact in the answer's text."""
+    for parts in _ladder(row):
+        found = [(at, at + len(part)) for part in parts if (at := text.find(part)) >= 0]
+        if found:
+            return found
+    new = secret(row)
+    words = [m.span() for m in _WORD.finditer(text) if new and stem(m[0].lower()) in new.words]
+    return [] if len(words) == len(_WORD.findall(text)) else words
+
+
+def _ladder(row: Example) -> Iterator[Sequence[str]]:
+    yield spans(row)
+    found = entities(row.answer, row.question)
+    yield [one for one in found if any(c.isupper() or c.isdigit() for c in one)]
+    yield found
 
 
 def _decoded(lm: LM, ids: Sequence[int]) -> str:
