@@ -1,0 +1,1 @@
+"""``unsay probe``: models side by side, looked at from the inside."""
