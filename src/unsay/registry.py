@@ -161,6 +161,9 @@ def name_of(cls: type[Any]) -> str:
         stem = cls.__module__.removeprefix(f"unsay.{kind}.")
         if stem != cls.__module__ and not stem.startswith("_"):
             return kebab(stem)
+    if cls.__module__.startswith("unsay."):
+        return ""  # reading the entry points of all distributions takes a while
+    for kind in KINDS:
         for point in importlib.metadata.entry_points(group=f"unsay.{kind}"):
             if point.value == f"{cls.__module__}:{cls.__qualname__}":
                 return kebab(point.name)

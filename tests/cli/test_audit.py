@@ -5,14 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from unsay.config.plan import Train
+from unsay.attacks.quantisation import Quantisation
+from unsay.config.plan import DataSpec, ModelSpec, Plan, Train
 from unsay.data.example import ForgetData
 from unsay.data.read_shape import to_row
 from unsay.methods.fine_tune import FineTune
+from unsay.models.lm import LM
+from unsay.runs.manifest import ModelRecord
 from unsay.runs.run import Run
 from unsay.testing import facts, knowing_lm, tiny_lm
 
-ATTACKS = "attacks=quantisation,leak-at-k,token-suppressed"
+ATTACKS = "attacks=quantisation,leak-at-k"
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +80,21 @@ def test_without_controls_nothing_is_decided(audit):
     assert "decides nothing" in done.out and "no control" in (folder / "audit.md").read_text()
 
 
-def test_an_audit_of_a_run_resumes_and_takes_controls_from_the_store(unsay, models, monkeypatch):
-    words = [f"{name}={models / name}.jsonl" for name in ("forget", "retain")]
-    words += [f"model={models / 'before'}", f"retrained={models / 'retrained'}", "method=grad-diff"]
-    assert unsay("run", *words, "train.max_steps=1", "train.lr=1e-6", "out=runs/mine", "--quiet").code == 0
-    from unsay.attacks.quantisation import Quantisation
+@pytest.fixture
+def run(models, unsay):
+    """A finished run that forgot nothing."""
+    files = DataSpec(forget=str(models / "forget.jsonl"), retain=str(models / "retain.jsonl"))
+    plan = Plan(model=ModelSpec(path=str(models / "before")), data=files, out="runs/mine")
+    with Run.start(plan) as run:
+        lm = LM.load(models / "before")
+        lm.save(run.path("model"))
+        for tag, origin, path in (("before", "before", ""), ("retrained", "retrained", ""), ("after", "", "model")):
+            folder = models / origin if origin else run.path("model")
+            run.record(models={tag: ModelRecord(str(folder), LM.load(folder).fingerprint(), path)})
+    return run.dir
 
+
+def test_an_audit_of_a_run_resumes_and_takes_controls_from_the_store(unsay, run, monkeypatch):
     asked, whole = [], Quantisation.probes
 
     def dying(self, lm, data, run):
@@ -92,16 +104,16 @@ def test_an_audit_of_a_run_resumes_and_takes_controls_from_the_store(unsay, mode
         return whole(self, lm, data, run)
 
     monkeypatch.setattr(Quantisation, "probes", dying)
-    stopped = unsay("audit", "runs/mine", ATTACKS, "--quiet")
-    assert stopped.code != 0 and not Path("runs/mine/audits/quick/audit.json").exists()
-    done = unsay("audit", "runs/mine", ATTACKS, "--quiet")
+    words = ["audit", run, "attacks=[{name: quantisation, formats: [int4]}]", "--quiet"]
+    assert unsay(*words).code != 0 and not (run / "audits/quick/audit.json").exists()
+    done = unsay(*words)
     assert done.code == 0, done.err
-    # after-0 was finished before the end and came from the store
+    # what was finished before the end came from the store
     assert asked == ["after-0", "before-0", "before-0", "retrained-0"]
-    found = json.loads(Path("runs/mine/audits/quick/audit.json").read_text())
-    assert found["grade"] == "A" and found["status"] == "leak"  # one tiny step forgets nothing
+    found = json.loads((run / "audits/quick/audit.json").read_text())
+    assert found["grade"] == "A" and found["status"] == "leak"
     assert found["models"]["after"]["origin"].endswith("model")
-    assert unsay("audit", "runs/mine", ATTACKS, "--quiet", "out=again").code == 0 and len(asked) == 4
+    assert unsay(*words, "out=again").code == 0 and len(asked) == 4
 
 
 def test_bad_input(unsay, models):

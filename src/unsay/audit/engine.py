@@ -83,35 +83,48 @@ def audit(
 
     words = list(words)
     case = read_case(target, words, profile)
+    subjects, notes = _loaded(case)
     ours = overwrite or not any(word.partition("=")[0].strip() == "out" for word in words)
     with Run.start(case.plan, command=command, reporter=reporter, overwrite=ours) as run:
         run.record(threads=torch.get_num_threads())
-        found = conclude(_Audit(run, case).record())
+        for note in (*case.notes, *notes):
+            run.note(note)
+        found = conclude(_Audit(run, case, subjects).record())
         run.write_json("audit.json", found)
     write_report(run.dir)
     return run.dir
 
 
+def _loaded(case: Case) -> tuple[dict[str, Subject], list[str]]:
+    """Every model once read from the disk, and the rows checked with the first; what is odd about them."""
+    from ..data.checks import check_all
+
+    subjects, notes = {}, []
+    for tag, spec in case.models.items():
+        subjects[tag] = subject = Subject.of(spec)
+        if tag == "after":
+            limits = case.plan.data
+            notes += check_all(case.data, subject.load().template, limits.max_length, limits.truncate)
+        subject.drop()
+        said = case.recorded.get(tag)
+        if said and said != subject.fingerprint:
+            notes.append(f"the {tag} model on disk is not the one that the run wrote down: what is there is audited")
+    return subjects, notes
+
+
 class _Audit:
     """One audit: models one after the other in memory, each under every attack."""
 
-    def __init__(self, run: Run, case: Case):
-        self._run, self._case, self._store = run, case, Store()
+    def __init__(self, run: Run, case: Case, subjects: Mapping[str, Subject]):
+        self._run, self._case, self._subjects, self._store = run, case, subjects, Store()
         self._spoken = _spoken(case.words)
         self._forced: tuple[Metric, ...] = (Probability(split="forget"), ExtractionStrength(split="forget"))
-        self._subjects: dict[str, Subject] = {}
         self._refused: dict[str, str] = {}
 
     def record(self) -> dict[str, Any]:
         """Everything that was measured, by example id."""
-        run, case = self._run, self._case
-        for note in case.notes:
-            run.note(note)
+        case = self._case
         self._write_rows()
-        for tag, spec in case.models.items():
-            self._subjects[tag] = Subject.of(spec)
-            self._subjects[tag].drop()
-            self._about(tag)
         base = self._base()
         done: dict[str, dict[str, Any]] = {}
         for tag in case.models:
@@ -153,13 +166,8 @@ class _Audit:
         rows = {"forget": case.asked, "holdout": case.data.holdout}
         source = registry.name_of(type(case.plan.benchmark))
         run.record(data={k: DataRecord(len(v), rows_fingerprint(v), source) for k, v in rows.items() if v})
+        run.record(models={t: ModelRecord(s.spec.path, s.fingerprint) for t, s in self._subjects.items()})
         run.write_jsonl("data/forget.jsonl", [to_row(row) for row in case.asked])
-
-    def _about(self, tag: str) -> None:
-        subject, said = self._subjects[tag], self._case.recorded.get(tag)
-        self._run.record(models={tag: ModelRecord(subject.spec.path, subject.fingerprint)})
-        if said and said != subject.fingerprint:
-            self._run.note(f"the {tag} model on disk is not the one that the run wrote down: what is there is audited")
 
     def _base(self) -> dict[str, Any]:
         """Every model as it is: knowledge of the forget rows, free answers, and membership where rows are held out."""

@@ -73,7 +73,8 @@ def sentence(row: Row) -> str:
     if row.get("why"):
         said.append(f"Inconclusive: {row['why']}.")
     if row["status"] == "undecided" and row.get("needs"):
-        said.append(f"About {row['needs']} rows would show that nothing is left, if nothing is.")
+        least = f"; these find differences from {number(row['mde'])}" if row.get("mde") else ""
+        said.append(f"About {row['needs']} rows would show that nothing is left, if nothing is{least}.")
     if row.get("of_the_control_alone") and row["kind"] not in ("membership",):
         said.append("Nobody was asked this without the attack: the difference is to the control alone.")
     return " ".join([*said, *_whole(row)])
