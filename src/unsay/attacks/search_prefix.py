@@ -111,7 +111,7 @@ def _behind(prefix: str, row: Example) -> Example:
 def _pool(lm: LM) -> list[str]:
     """Texts of the tokens that are printing ASCII, in the order of their ids."""
     control = {*lm.tokenizer.all_special_ids, *lm.tokenizer.added_tokens_decoder}
-    texts = (lm.tokenizer.decode([i]) for i in sorted(set(lm.tokenizer.get_vocab().values()) - control))
+    texts = (str(lm.tokenizer.decode([i])) for i in sorted(set(lm.tokenizer.get_vocab().values()) - control))
     found = [text for text in texts if text.strip() and text.isascii() and text.isprintable()]
     if not found:
         raise MethodError("search-prefix: the tokenizer has no token of printing ASCII characters", "leave it out")
