@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ def execute(
             _measure(run, judge, "retrained", retrained)
         write_scores(run, work.benchmark, judge)
 
-        _attack(run, work, {"after": after, **({"retrained": retrained} if retrained else {})})
+        _attack(run, work, {"after": after, **({"retrained": retrained} if retrained else {})}, before)
     write_report(run.dir)
     return run
 
@@ -198,6 +199,12 @@ def prepare(plan: Plan) -> Work:
     )
     benchmark, read, notes = with_rows(plan, nothing)
     data = benchmark.data() if read is None else read
+    for attack in plan.attacks:
+        if not hasattr(attack, "probes"):
+            raise PlanError(
+                f"{registry.name_of(type(attack))} reads a model and gives no attacked one to measure",
+                "take it out of attacks=, and run 'unsay audit' on the finished run",
+            )
     for train in (plan.train, *([plan.teach.train] if plan.teach else [])):
         if train.extra:
             from .training.arguments import training_arguments
@@ -290,7 +297,7 @@ def _write_rows(run: Run, work: Work) -> None:
             run.write_jsonl(f"data/{name}.jsonl", [to_row(row) for row in rows])
 
 
-def _attack(run: Run, work: Work, targets: Mapping[str, Subject]) -> None:
+def _attack(run: Run, work: Work, targets: Mapping[str, Subject], before: Subject) -> None:
     """Every attack on the unlearned model and on its control, measured on what the attack asks."""
     results = []
     for attack in run.plan.attacks:
@@ -300,12 +307,17 @@ def _attack(run: Run, work: Work, targets: Mapping[str, Subject]) -> None:
         with run.stage(f"attack {name}", key=digest(parts)) as stage:
             if not stage.done:
                 points = []
+                compares = "before" in inspect.signature(attack.probes).parameters
                 for tag, target in targets.items():
-                    for probe in attack.probes(target.load(), work.data, run.sub(f"attack-{name}-{tag}")):
+                    sub = run.sub(f"attack-{name}-{tag}")
+                    more = {"before": before.load()} if compares else {}
+                    for probe in attack.probes(target.load(), work.data, sub, **more):
                         points += _probe(run, work, tag, probe)
                     target.drop()
+                    before.drop()
                 note = "" if "retrained" in targets else "no retrained control: recovery cannot be told from learning"
-                run.write_json(file.name, {"attack": name, "axis": "steps", "points": points, "note": note})
+                axis = getattr(attack, "axis", "strength")
+                run.write_json(file.name, {"attack": name, "axis": axis, "points": points, "note": note})
         results.append(json.loads(file.read_text(encoding="utf-8")))
     run.write_json("attacks.json", results)
 

@@ -54,11 +54,18 @@ def test_model_folder_loads_without_unsay(unsay, rows, tiny_model):
 def test_attack_has_a_control_or_says_so(unsay, rows, tiny_model):
     forget, retain = rows
     words = [f"model={tiny_model}", f"forget={forget}", f"retain={retain}", *FAST, "out=runs/a"]
-    done = unsay("run", *words, "attacks=[{name: relearn, steps: [1, 2]}]")
+    refused = unsay("run", *words, "attacks=relearn,logit-lens")
+    assert refused.code == 2 and "logit-lens reads a model" in refused.err and not Path("runs/a").exists()
+    path = "{name: linear-path, places: [1.0]}"
+    done = unsay("run", *words, f"attacks=[{{name: relearn, steps: [1, 2]}}, {path}]")
     assert done.code == 0, done.err
-    (attack,) = json.loads(Path("runs/a/attacks.json").read_text())
-    assert {p["at"] for p in attack["points"]} == {0, 1, 2}
+    attack, path = json.loads(Path("runs/a/attacks.json").read_text())
+    assert {p["at"] for p in attack["points"]} == {0, 1, 2} and attack["axis"] == "steps"
     assert "no retrained control" in attack["note"]
+    scores = json.loads(Path("runs/a/scores.json").read_text())
+    before = {row["metric"]: row["value"] for row in scores if row["model"] == "before"}
+    assert path["points"] and path["axis"] == "share of the way back"
+    assert all(p["value"] == pytest.approx(before[p["metric"]], abs=1e-6) for p in path["points"])
     controlled = unsay(
         "run", *[w for w in words if "out=" not in w], f"retrained={tiny_model}", "attacks=relearn", "out=runs/b"
     )

@@ -238,33 +238,33 @@ def attacks(run: RunFolder) -> list[Finding]:
 
 
 def _recovery(run: RunFolder, curve: AttackCurve, metric: MetricInfo) -> Finding | None:
-    """Excess = [attacked after − after] − [attacked retrained − retrained], at the strength where it is largest."""
+    """Excess = [attacked after − after] − [attacked retrained − retrained], at the point where it is largest."""
     name = label(metric)
     start, control_start = run.score("after", metric.id).value, run.score("retrained", metric.id).value
-    ours = {p.at: p for p in curve.points if p.metric == metric.id and p.target == "after" and p.value is not None}
+    ours = {p.label: p for p in curve.points if p.metric == metric.id and p.target == "after" and p.value is not None}
     control = {
-        p.at: p for p in curve.points if p.metric == metric.id and p.target == "retrained" and p.value is not None
+        p.label: p for p in curve.points if p.metric == metric.id and p.target == "retrained" and p.value is not None
     }
     if not ours or start is None:
         return Finding("open", f"{curve.attack} gave no number for {name}", curve.note or "It was not measured.")
-    shared = sorted(ours.keys() & control.keys())
+    shared = [point for point in ours if point in control]
     if not shared or control_start is None:
-        top = max(ours.values(), key=lambda p: p.value or 0.0)
+        most = max(ours.values(), key=lambda p: p.value or 0.0)
         text = (
-            f"{name} went from {number(start)} to {number(top.value)} ({top.label}). Without the same attack on a "
+            f"{name} went from {number(start)} to {number(most.value)} ({most.label}). Without the same attack on a "
             "retrained model, what came back cannot be told from what the attack taught."
         )
         return Finding("open", f"{curve.attack} has no control", text)
     before = run.score("before", metric.id).value
-    excess = {at: (ours[at].value or 0.0) - start - (control[at].value or 0.0) + control_start for at in shared}
-    at = max(shared, key=lambda s: excess[s])
+    excess = {p: (ours[p].value or 0.0) - start - (control[p].value or 0.0) + control_start for p in shared}
+    top = max(shared, key=lambda point: excess[point])
     headroom = before - control_start if before is not None else None
-    share = excess[at] / headroom if headroom is not None and abs(headroom) >= 0.02 else None
-    a, b = ours[at], control[at]
+    share = excess[top] / headroom if headroom is not None and abs(headroom) >= 0.02 else None
+    a, b = ours[top], control[top]
     text = (
         f"{name} went from {number(start)} to {number(a.value)} {interval(a.ci)} ({a.label}); the retrained model "
         f"under the same attack went from {number(control_start)} to {number(b.value)} {interval(b.ci)}: "
-        f"{number(excess[at])} more"
+        f"{number(excess[top])} more"
     )
     if share is None:
         return Finding(

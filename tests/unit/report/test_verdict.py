@@ -200,6 +200,13 @@ def test_attack_is_measured_against_the_attacked_control(verdict):
     assert by_status(more, "leak")[0].size == pytest.approx(((0.6 - 0.1) - (0.2 - 0.1)) / 0.8)
 
 
+def test_points_of_one_strength_are_kept_apart(verdict):
+    small, large = (curve(after, 0.2) for after in (0.2, 0.6))
+    points = [p | {"label": name} for name, c in (("nf4", large), ("int4", small)) for p in c["points"]]
+    (leak,) = by_status(verdict(attacks=[small | {"points": points}]), "leak")
+    assert "(nf4)" in leak.text and leak.size == pytest.approx(((0.6 - 0.1) - (0.2 - 0.1)) / 0.8)
+
+
 def test_attack_without_control_is_undecided_and_grade_b(verdict):
     found = verdict(attacks=[curve(0.6)])
     assert found.grade == "B"
