@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .findings import label
-from .folder import MetricInfo
 from .text import number, percent, sentence_list
 from .verdict import FEW
 
@@ -82,12 +80,8 @@ def sentence(row: Row) -> str:
 
 def metric(row: Row) -> str:
     """A row's metric in words."""
-    base, _, split = str(row["metric"]).partition("@")
-    return (
-        str(row.get("unit") or "what is read inside")
-        if base == "reading"
-        else label(MetricInfo("", base.replace("-", " "), split))
-    )
+    base = str(row["metric"]).partition("@")[0]
+    return str(row.get("unit") or "what is read inside") if base == "reading" else base.replace("-", " ")
 
 
 def place(row: Row) -> str:
@@ -134,9 +128,16 @@ def findings(bad: Sequence[Row]) -> Iterator[str]:
     for row in bad:
         groups.setdefault(row["attack"], []).append(row)
     for first, *others in groups.values():
-        more = sentence_list(
-            f"{metric(row)}{'' if row['attack'] in _PLAIN else ', ' + row['label']}"
-            + (f" ({percent(row['share'])})" if row.get("share") is not None else "")
-            for row in others
-        )
-        yield sentence(first) + (f" The same by {more}." if more else "")
+        more = sentence_list(f"{_briefly(row)}{_share(row)}" for row in others)
+        yield sentence(first) + (f" The same: {more}." if more else "")
+
+
+def _briefly(row: Row) -> str:
+    """What tells a row from others of its attack."""
+    if row["attack"] in _PLAIN:
+        return metric(row)
+    return row["label"] if row["kind"] == "inside" else f"{metric(row)}, {row['label']}"
+
+
+def _share(row: Row) -> str:
+    return f" ({percent(row['share'])})" if row.get("share") is not None else ""
