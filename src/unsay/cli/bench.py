@@ -187,6 +187,45 @@ def precise(
         _told(walk(plan, chosen, rows=rows, reporter=reporter, **how), "precise")
 
 
+@bench.command("id-ood")
+def id_ood(
+    words: Words = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    r"""Is out-of-distribution data harder to unlearn, and does it cost less? Gradient ascent on matched forget sets.
+
+    A model is taught sentences about made-up persons with canaries among them. Canaries and sentences that are as well
+    memorised are forgotten, each by themselves, and every step is measured: exposure of the forgotten rows, loss on
+    clean held-out sentences. Steps and costs are compared over seeds, with p-values and effect sizes; cells of
+    memorisation and difficulty and the cosine with the gradient of retain rows come beside them.
+
+    [bold]Settings[/bold] besides those of a plan ('unsay plan id-ood' shows where it starts from):
+
+      size=small                 a model of 0.15M weights made from scratch instead of SmolLM2
+      seeds=\[0,1,2,3,4,5]       each is a world, its models and its walks
+      kinds=\[secret,shuffled]   of canaries: secret, random-tokens, shuffled, foreign
+      match=share                pairs have lost the same share of their held-out loss; gain: the same nats per token
+      rows=12  count=24          rows of a forget set; candidates of each kind
+      halves=4                   models taught halves of the candidates, for memorisation and difficulty
+      train.epochs=45            steps of gradient ascent
+
+    [bold]Examples[/bold]
+
+      unsay bench id-ood size=small out=runs/id-ood
+      unsay bench id-ood halves=0 train.lr=1e-5 train.epochs=30
+    """
+    from ..experiments.id_ood import id_ood as walk
+    from ..experiments.id_ood import read
+    from . import show
+
+    plan, settings = read(words or [])
+    with show.reporter(quiet) as reporter:
+        folder = walk(plan, settings, command=["unsay", *sys.argv[1:]], reporter=reporter, overwrite=overwrite)
+    _told(folder, "id-ood")
+
+
 def _told(folder: Path, name: str) -> None:
     """Print an experiment's page."""
     out = Console(highlight=False)

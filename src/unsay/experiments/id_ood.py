@@ -67,7 +67,7 @@ class Settings:
     """Candidates of each kind."""
     references: int = 80
     """Of each kind, never taught."""
-    forget: int = 12
+    rows: int = 12
     """Rows of a forget set: the best matched pairs."""
     repeats: tuple[int, ...] = (1, 2, 4)
     """How often canaries are taught, in turns."""
@@ -93,8 +93,8 @@ class Settings:
             raise PlanError(f"match is {self.match!r}, expected share or gain", "match=share")
         if self.halves < 0 or self.halves % 2:
             raise PlanError(f"halves is {self.halves}, expected an even number", "halves=4")
-        if not _LEAST <= self.forget <= self.count:
-            raise PlanError(f"forget is {self.forget}, expected {_LEAST} to count ({self.count})", "forget=12")
+        if not _LEAST <= self.rows <= self.count:
+            raise PlanError(f"rows is {self.rows}, expected {_LEAST} to count ({self.count})", "rows=12")
 
 
 def read(words: Iterable[str]) -> tuple[Plan, Settings]:
@@ -154,7 +154,7 @@ def id_ood(
     if plan.train.epochs < 2 or plan.train.epochs % 1 or plan.train.max_steps > 0:
         raise PlanError("train.epochs is the number of steps: expected a whole number from 2", "train.epochs=45")
     # the whole forget set is one batch, and one step an epoch
-    plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, batch=settings.forget), attacks=())
+    plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, batch=settings.rows), attacks=())
     with Run.start(plan, command=list(command), reporter=reporter, overwrite=overwrite) as run:
         run.record(threads=torch.get_num_threads())
         found: dict[str, Any] = {"about": _about(plan, settings), "seeds": []}
@@ -279,7 +279,7 @@ class _Replicate:
             found = sorted(
                 matched({i: [x] for i, x in inside.items()}, {i: [x] for i, x in kinds[kind].items()}).items(),
                 key=lambda pair: abs(inside[pair[0]] - kinds[kind][pair[1]]),
-            )[: self._settings.forget]
+            )[: self._settings.rows]
             pairs[kind] = [list(pair) for pair in found]
             sets[f"{ID} for {kind}"] = [rows[one] for one, _ in found]
             sets[kind] = [rows[other] for _, other in found]
@@ -287,7 +287,7 @@ class _Replicate:
         for cell in CELLS:
             members = sorted(i for i, name in where.items() if name == cell)
             if len(members) >= _LEAST:
-                sets[cell] = [rows[i] for i in rng.sample(members, min(len(members), self._settings.forget))]
+                sets[cell] = [rows[i] for i in rng.sample(members, min(len(members), self._settings.rows))]
         return sets, pairs
 
     def _feature(self, score: Memorisation) -> float:

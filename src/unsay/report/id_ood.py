@@ -17,11 +17,11 @@ from .id_ood_numbers import (
     Comparison,
     balance,
     by_seed,
+    comparisons,
     median_steps,
     oddness,
     reached,
     slopes,
-    tests,
 )
 from .ranks import correlation
 from .text import interval, number, percent
@@ -35,7 +35,7 @@ def write_id_ood(folder: Path) -> Path:
     """Write figures/, id-ood.md and .html beside id-ood.json; returns the path of the page."""
     found = json.loads((folder / "id-ood.json").read_text(encoding="utf-8"))
     draw(found, folder)
-    made = tests(found)
+    made = comparisons(found)
     return write_page(folder, "id-ood", _TITLE, lead(found, made), parts(found, made))
 
 
@@ -45,7 +45,7 @@ def lead(found: Found, made: Mapping[str, Mapping[str, Comparison]]) -> list[str
     train = about["train"]
     what = (
         f"{about['model']}; gradient ascent (AdamW, {train['lr']:g} constant) for {train['epochs']:g} steps on forget "
-        f"sets of {about['settings']['forget']} rows; {seeds} seed{'s' * (seeds != 1)}, each with rows, models "
+        f"sets of {about['settings']['rows']} rows; {seeds} seed{'s' * (seeds != 1)}, each with rows, models "
         "and walks of its own. "
         "Intervals are 95 %, over seeds; p-values are of exact sign-flip tests over seeds, two-sided, "
         f"whose least value here is {number(2 / 2**seeds)}."

@@ -140,7 +140,7 @@ def compared(found: Mapping[str, Any], number: str, kind: str = "") -> Compariso
     return Comparison(stats.paired_difference(sides[0], sides[1], {}), effect)
 
 
-def tests(found: Mapping[str, Any]) -> dict[str, dict[str, Comparison]]:
+def comparisons(found: Mapping[str, Any]) -> dict[str, dict[str, Comparison]]:
     """Number → kind ("" for all together) → comparison; the kinds' p-values are Holm's over both hypotheses."""
     kinds = found["about"]["settings"]["kinds"]
     made = {number: {kind: compared(found, number, kind) for kind in ("", *kinds)} for number in READ}
