@@ -28,7 +28,11 @@ class Probe:
 
 @runtime_checkable
 class Attack(Protocol):
-    """A frozen keyword-only dataclass. It runs on the unlearned model and on the controls (retrained), never alone."""
+    """A frozen keyword-only dataclass. It runs on the unlearned model and on the controls (retrained), never alone.
+
+    A class attribute `axis` says what `Probe.at` counts. An attack that compares takes the model before unlearning as
+    a keyword of `probes`: ``before: LM | None = None``.
+    """
 
     def probes(self, lm: LM, data: ForgetData, run: Run) -> Iterator[Probe]:
         """Attacked variants of `lm`, weakest first. `lm` itself is left as it was when the iterator ends."""

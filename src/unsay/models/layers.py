@@ -144,7 +144,7 @@ def linear_maps(model: Any) -> dict[str, nn.Module]:
     """
     from transformers.pytorch_utils import Conv1D
 
-    found = {
+    found: dict[str, nn.Module] = {
         f"{number}.{name}": module
         for number, block in enumerate(decoder_layers(model))
         for name, module in block.named_modules()

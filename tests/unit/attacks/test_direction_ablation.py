@@ -1,6 +1,7 @@
 """A suppression that is one direction is found and taken out; what is measured was not used to find it."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -9,9 +10,12 @@ from unsay.attacks._split import split_rows
 from unsay.attacks.direction_ablation import DirectionAblation, usual_mean
 from unsay.data.example import ForgetData
 from unsay.errors import MethodError, ModelError, PlanError
+from unsay.measure.evaluator import Evaluator
+from unsay.metrics.probability import Probability
 from unsay.models.ablation import ablated
 from unsay.models.layers import backbone, decoder_layers
 from unsay.runs.run import Run
+from unsay.runs.store import Store
 from unsay.testing import facts, knowing_lm, mean_nll, tiny_lm
 
 
@@ -84,6 +88,19 @@ def test_nothing_is_left_of_the_direction():
     assert ablated(lm, 2 * direction).fingerprint() == found.fingerprint() != lm.fingerprint()
     with pytest.raises(ModelError, match="no length"):
         ablated(lm, torch.zeros(32))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_measured_is_the_ablated_model(tmp_path, precision):
+    lm, rows = knowing_lm(), facts().forget
+    found = ablated(lm, torch.randn(32, generator=torch.Generator().manual_seed(0)))
+    judge = Evaluator({"forget": rows}, [Probability()], store=Store(tmp_path), precision=precision)
+    judge.measure("before", lm)
+    judge.measure("after", found)
+    before, after = (judge.scores()[tag]["probability@forget"].per_example for tag in ("before", "after"))
+    expected = {row.id: math.exp(-mean_nll(found, [row])) for row in rows}
+    assert after == pytest.approx(expected, abs=1e-5 if precision == "fp32" else 0.05)
+    assert max(abs(before[i] - p) for i, p in expected.items()) > 0.2
 
 
 def test_outliers_are_left_out():
