@@ -17,6 +17,7 @@ from .bench import bench
 from .exports import export
 from .imports import imports
 from .probe import probe
+from .selftest import selftest
 from .words import numbers, start
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ app.command("augment")(augment)
 app.command("audit")(audit)
 app.add_typer(bench, name="bench")
 app.add_typer(probe, name="probe")
+app.add_typer(selftest, name="selftest")
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -138,7 +138,7 @@ def _constant(lm: LM) -> LM:
         tie_word_embeddings=False,
     )
     with torch.random.fork_rng(devices=[]):
-        network = LlamaForCausalLM(config)
+        network: Any = LlamaForCausalLM(config)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.fill_(1.0 if "norm" in name or "embed" in name else 0.0)
@@ -167,13 +167,13 @@ def _pushed(before: LM, data: ForgetData, run: Run, layer: str) -> LM:
     subject = before.fork()
     number = layer_number(subject.model, layer)
     block = decoder_layers(subject.model)[number]
-    projection = mlp_output(block)
+    projection: Any = mlp_output(block)
     wanted: Wanted = {"key": (projection, "in"), "state": (block, "out")}
     gone, kept = (_answering(subject, rows, wanted, run) for rows in (data.forget, [*data.retain, *data.utility]))
     apart = gone["state"].mean(0) - kept["state"].mean(0)
-    moments = [found["key"].T @ found["key"] for found in (gone, kept)]
-    ridge = _RIDGE * float((moments[0] + moments[1]).diagonal().mean())
-    step = redirect(gone["key"].sum(0), *moments, apart / apart.norm(), ridge)
+    forget, keep = (found["key"].T @ found["key"] for found in (gone, kept))
+    ridge = _RIDGE * float((forget + keep).diagonal().mean())
+    step = redirect(gone["key"].sum(0), forget, keep, apart / apart.norm(), ridge)
     weight, hidden = projection.weight.detach().clone(), mean_nll(before, data.forget) + _HIDDEN
     for push in _PUSHES:
         with torch.no_grad():
