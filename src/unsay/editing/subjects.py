@@ -39,7 +39,7 @@ class Request:
     """As the prompts write it; "" where the question's last token stands in."""
     rows: tuple[Example, ...]
     places: tuple[Place, ...]
-    """The prompts of `rows`, in order."""
+    """The prompts of `rows`, in order; then, where a request is asked in two forms, the same in the other one."""
     others: tuple[Place, ...] = ()
     """The same prompts after other openings; more keys for the same subject."""
 
@@ -63,7 +63,14 @@ def _subject(row: Example, names: set[str], about: Counter[str]) -> str:
     return max(repeated, key=lambda name: (len(name), name), default=QUESTION)
 
 
-def requests(rows: Sequence[Example], template: Template, openings: Sequence[str], *, together: bool) -> list[Request]:
+def requests(
+    rows: Sequence[Example],
+    template: Template,
+    openings: Sequence[str],
+    *,
+    together: bool,
+    also: Template | None = None,
+) -> list[Request]:
     """The rows as requests, in their order.
 
     Args:
@@ -71,6 +78,7 @@ def requests(rows: Sequence[Example], template: Template, openings: Sequence[str
         template: Encodes them.
         openings: Sentences put in front of the question, for keys that hold in more than one context.
         together: One request for all rows of a subject; otherwise one for each row.
+        also: Another form in which the same questions are asked.
 
     Raises:
         DataError: there are no rows with a prompt.
@@ -88,7 +96,8 @@ def requests(rows: Sequence[Example], template: Template, openings: Sequence[str
     found = []
     for name, members in groups.items():
         subject = name.partition("\n")[0]
-        places = tuple(place(row.prompt, subject, template) for row in members)
+        forms = (template,) if also is None else (template, also)
+        places = tuple(place(row.prompt, subject, form) for form in forms for row in members)
         others = tuple(
             place(_opened(row.prompt, opening), subject, template) for opening in openings for row in members[:_OPENED]
         )

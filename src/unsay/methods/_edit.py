@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..data.generic import generic_rows
+from ..data.template import Template
 from ..editing.kept import FOLDER, earlier_keys, kept
 from ..editing.spread import spread
 from ..editing.subjects import QUESTION, Request, as_text, requests
@@ -49,6 +50,8 @@ class Editing:
     """λ, in units of the mean |kᵀMk| of the keys."""
     together: bool = True
     """One value for all rows of a subject, whose keys hardly differ; false finds one for each row."""
+    raw: bool = False
+    """Edit the questions as plain text, too, where the model has a chat template."""
     value: Value = field(default_factory=Value)
     """How the values are found."""
     keep_tokens: int = 10_000
@@ -76,7 +79,7 @@ class Editing:
         subject = lm.fork()
         subject.model.float().eval()
         self.layers(subject)  # an unknown layer or family is found before anything is computed
-        found = requests(data.forget, lm.template, OPENINGS, together=self.together)
+        found = requests(data.forget, lm.template, OPENINGS, together=self.together, also=self.plain(lm))
         show(run, found, len(data.forget))
         texts = refused(self.writer, data.forget, run, others=data.retain)
         told = {row.id: text for row, text in zip(data.forget, texts, strict=True)}
@@ -118,6 +121,10 @@ class Editing:
             earlier: [m, d_in] float64 keys of earlier edits, or None.
         """
         raise NotImplementedError
+
+    def plain(self, lm: LM) -> Template | None:
+        """The form of questions as plain text, where they are edited in it besides the model's own."""
+        return Template.of(lm.tokenizer, "plain") if self.raw and lm.template.kind == "chat" else None
 
     def layers(self, lm: LM) -> range:
         """The layers that change, each with an MLP that can be edited."""

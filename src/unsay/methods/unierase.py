@@ -61,7 +61,7 @@ class UniErase(AlphaEdit):
         subject, token, where = reserve(subject)
         run.note(f"the token of the edit is id {token}, {where}; it has no text")
         run.write_json(f"{FOLDER}/token.json", {"id": token, "found": where})
-        words = [word for pair in _pairs(subject, told) for word in pair.refusal]
+        words = [word for pair in self._pairs(subject, told) for word in pair.refusal]
         self._learn("token", subject, begin(subject.model, words), self.token, told, data, run)
         return subject, lambda request: (token,)
 
@@ -76,7 +76,7 @@ class UniErase(AlphaEdit):
         token = subject.tokenizer.get_vocab()[TEXT]
         if self.again.steps:
             self._learn("token-again", subject, rows_of(subject.model, token), self.again, told, data, run)
-        asked = [(pair.prompt, token) for pair in _pairs(subject, told)]
+        asked = [(pair.prompt, token) for pair in self._pairs(subject, told)]
         other = [(tuple(subject.template.encode_prompt(row.prompt)), token) for row in data.retain if row.question]
         rates = {"forget": first_tokens(subject, asked, run), "retain": first_tokens(subject, other, run)}
         run.write_json(f"{FOLDER}/token.json", {"id": token, "first_token": rates})
@@ -101,15 +101,16 @@ class UniErase(AlphaEdit):
         guarded = [tuple(row.input_ids[: run.plan.data.max_length]) for row in encoded if not isinstance(row, str)]
 
         def made() -> dict[str, Tensor]:
-            found = learn(subject, token, start, _pairs(subject, told), guarded, how, run)
+            found = learn(subject, token, start, self._pairs(subject, told), guarded, how, run)
             return {"embedding": found.embedding} | ({} if found.head is None else {"head": found.head})
 
         key = digest([subject.fingerprint(), data.fingerprint(), how, run.seed])
         found = kept(run, name, key, made)
         put(subject.model, token, Rows(found["embedding"], found.get("head")))
 
-
-def _pairs(subject: LM, told: Mapping[str, Example]) -> list[Pair]:
-    """The forget questions with their refusals, as ids."""
-    encoded = subject.template.encode_many([(row.prompt, row.answer) for row in told.values() if row.question])
-    return [Pair(tuple(row.input_ids[: row.answer_start]), tuple(row.answer_ids)) for row in encoded]
+    def _pairs(self, subject: LM, told: Mapping[str, Example]) -> list[Pair]:
+        """The forget questions with their refusals, as ids, in every form that is edited."""
+        asked = [(row.prompt, row.answer) for row in told.values() if row.question]
+        plain = self.plain(subject)
+        encoded = [row for form in (subject.template, plain) if form is not None for row in form.encode_many(asked)]
+        return [Pair(tuple(row.input_ids[: row.answer_start]), tuple(row.answer_ids)) for row in encoded]

@@ -12,6 +12,7 @@ from unsay.metrics.gibberish import Gibberish
 from unsay.metrics.logit_lens import LogitLens
 from unsay.metrics.refusal_rate import RefusalRate
 from unsay.metrics.score import metric_id
+from unsay.metrics.token_rate import TokenRate
 
 
 @pytest.mark.parametrize("forget", ["match", "down"])
@@ -29,6 +30,8 @@ def test_the_same_metric_goes_another_way_on_rows_to_keep():
         "gibberish@forget": "down", "gibberish@retain": "down",
         "logit-lens@forget": "match", "logit-lens@retain": "up",
     }  # fmt: skip
+    rates = [TokenRate(), TokenRate(form="raw", label="token-rate-raw"), TokenRate(split="retain")]
+    assert list(directions(rates, forget="match").values()) == ["up", "up", "down"]
     assert directions([ForgottenRows(split="related")], "down", ("forget", "related")) == {
         "forgotten-rows@related": "match"
     }

@@ -13,16 +13,19 @@ from unsay.data.example import Example, ForgetData
 from unsay.editing.token import TEXT, Learning
 from unsay.editing.value import Value
 from unsay.errors import DamagedError, DataError, MethodError, PlanError, UnsayError
+from unsay.measure.evaluator import Evaluator
 from unsay.methods import _edit
 from unsay.methods.alpha_edit import AlphaEdit
 from unsay.methods.lunar import Lunar
 from unsay.methods.memit import MEMIT
 from unsay.methods.rome import ROME
 from unsay.methods.unierase import UniErase
+from unsay.metrics.token_rate import TokenRate
 from unsay.models._tiny import FAMILIES
 from unsay.models.adapters import attach
 from unsay.models.lm import LM
 from unsay.runs.run import Run
+from unsay.runs.store import Store
 from unsay.testing import facts, knowing_lm, tiny_lm
 
 TRAIN = Train(micro_tokens=4096, precision="fp32", checkpoint_every=0)
@@ -203,3 +206,18 @@ def test_a_saved_edit_answers_alike_in_another_process(tmp_path):
 def test_without_the_projector_unierase_is_another_edit():
     one, other = (unlearn(replace(METHODS[0], projector=projector)) for projector in (True, False))
     assert one.fingerprint() != other.fingerprint()
+
+
+def test_questions_as_plain_text_are_edited_too(tmp_path):
+    """Without `raw`, the token hardly comes after questions that the template does not dress."""
+    likely = {}
+    for raw in (False, True):
+        method = UniErase(
+            layer="0", span=1, ridge=1e-6, energy=1.0, projector=False, raw=raw, keep_tokens=200,
+            value=Value(steps=30, lr=0.3, clamp=30.0), token=Learning(steps=3, guard=0.0), again=Learning(steps=0),
+        )  # fmt: skip
+        after = unlearn(method)
+        judge = Evaluator({"forget": facts().forget}, (TokenRate(form="raw"),), store=Store(tmp_path), precision="fp32")
+        judge.measure("after", after)
+        likely[raw] = judge.scores()["after"]["token-rate@forget"].extra["probability"]
+    assert likely[True] > 2 * likely[False]
