@@ -159,7 +159,7 @@ def name_of(cls: type[Any]) -> str:
     """The name under which `load` finds `cls`: a kebab-case name or ``file.py:Class``; "" for classes of no kind."""
     for kind in KINDS:
         stem = cls.__module__.removeprefix(f"unsay.{kind}.")
-        if stem != cls.__module__ and not stem.startswith("_"):
+        if stem != cls.__module__ and not stem.startswith("_") and stem not in _INFRASTRUCTURE.get(kind, ()):
             return kebab(stem)
     if cls.__module__.startswith("unsay."):
         return ""  # reading the entry points of all distributions takes a while

@@ -9,6 +9,8 @@ import pytest
 
 from unsay.attacks.leak_at_k import LeakAtK, at_least_one, secret_tokens
 from unsay.attacks.token_suppressed import TokenSuppressed, suspects
+from unsay.config.decode import decode, encode
+from unsay.config.plan import Plan
 from unsay.data.example import Example, ForgetData
 from unsay.data.novel import secret
 from unsay.editing.token import reserve
@@ -17,6 +19,7 @@ from unsay.measure.generations import generate
 from unsay.measure.texts import Ask
 from unsay.measure.token_stats import token_stats
 from unsay.metrics.needs import Sampling
+from unsay.metrics.rouge import Rouge
 from unsay.runs.run import Run
 from unsay.testing import tiny_lm
 
@@ -28,6 +31,7 @@ scripted, writes = _HELP.scripted, _HELP.writes
 ROW = Example("Where does Ada live?", "in Oslo", meta={"entity": "Ada"})
 DATA = ForgetData(forget=[ROW])
 TOKEN = "<|unk|>"
+SAMPLING = Sampling(runs=5, temperature=1.0)
 
 
 def refuses_behind_a_token():
@@ -168,6 +172,12 @@ def test_counting_without_replacement():
     assert at_least_one(0, 10, 10) == 0.0 and at_least_one(1, 10, 10) == 1.0
     assert at_least_one(3, 10, 1) == pytest.approx(0.3)
     assert at_least_one(5, 200, 128) == pytest.approx(1 - math.comb(195, 128) / math.comb(200, 128))
+
+
+@pytest.mark.parametrize("made", [{"attacks": (LeakAtK(sampling=SAMPLING),)}, {"metrics": (Rouge(sampling=SAMPLING),)}])
+def test_sampling_survives_a_plan(made):
+    ((kind, given),) = made.items()
+    assert getattr(decode(encode(Plan(**made))), kind) == given
 
 
 def test_settings_and_rows_are_checked():
