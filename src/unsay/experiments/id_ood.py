@@ -161,7 +161,7 @@ def id_ood(
         for seed in settings.seeds:
             found["seeds"].append(_Replicate(run, settings, seed).result())
             run.write_json("id-ood.json", found)  # so that there is something to see before the end
-            write_id_ood(run.dir)
+        write_id_ood(run.dir)
     return run.dir
 
 
