@@ -1,6 +1,7 @@
 """``unsay probe``: on a run, on several models, and what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,23 @@ def test_a_run_is_looked_at_in_three_ways(unsay, mine):
     assert set(one["routes"]["0.01"]["reached"]) <= {"subject", "question", "template", "answer"}
     sizes = [abs(part["slope"]) for part in one["parts"]]
     assert sizes == sorted(sizes, reverse=True) and sizes[0] == pytest.approx(np.abs(one["gates"]).max())
+
+
+def test_two_runs_share_what_was_before(unsay, mine):
+    shutil.copytree(mine, "runs/other")
+    manifest = Path("runs/other/manifest.json")
+    old = json.loads(manifest.read_text())["models"]["before"]["fingerprint"]
+    manifest.write_text(manifest.read_text().replace(old, "0" * 32))
+    done = unsay("probe", "topk", mine, "ga=runs/other", "--at", "fact", "--out", "both", "--quiet")
+    assert done.code == 0, done.err
+    found = json.loads(Path("both/topk.json").read_text())
+    assert list(found["models"]) == ["before", "mine", "ga"]
+    assert [row["wanted"] for row in found["rows"]] == [["T"], ["R"]]
+    assert "another model" in found["notes"][0]
+    assert found["summary"]["mine"] == found["summary"]["ga"]
+    manifest.write_text(manifest.read_text().replace('"after"', '"later"'))
+    bad = unsay("probe", "topk", mine, "runs/other", "--out", "both")
+    assert bad.code == 2 and "finish the run" in bad.err
 
 
 def test_models_need_prompts_and_names_are_kept(unsay, rows, tiny_model):

@@ -40,7 +40,7 @@ from .inside import Inside, first_input
 _NAME = "unsay_watched"
 _LEAST = 1e-5
 _EXACT = 1e-3
-"""Largest gap between a state and the sum of its parts, relative to the state's largest number."""
+"""Largest gap between a state and the sum of its parts, relative to its largest number."""
 
 
 @dataclass(frozen=True)
@@ -86,18 +86,19 @@ def flow(inside: Inside, ids: Sequence[int]) -> Flow:
         inside.model.states(input_ids=torch.tensor([list(ids)], device=inside.device), use_cache=False)
     attention, passed, mlp = [], [], []
     state = seen.entered[0][0]
+    gap = 0.0
     for block, heard, said, added in zip(blocks, seen.heads, seen.attention, seen.mlps, strict=True):
         middle = state + said.added
         after = middle + added.added
         one, around = _attended(block, heard, said, state, middle)
+        gap = max(gap, _gap(_from_heads(block, heard) * said.factor, said.added))
         attention.append(one)
         passed.append(around)
         mlp.append(_shares(torch.stack([added.added, middle]), after)[0])
         state = after
-    gap = float((state - seen.left[0][0]).abs().max() / state.abs().max().clamp(min=1e-9))
-    if gap > _EXACT:
+    if max(gap, _gap(state, seen.left[0][0])) > _EXACT:
         raise ModelError(
-            f"the parts of {type(blocks[0].layer).__name__} do not add up to what it passes on (off by {gap:.1e})",
+            f"the parts of {type(blocks[0].layer).__name__} do not add up to what it passes on (or its heads do not)",
             "'unsay probe lens' and 'unsay probe topk' need less",
         )
     return Flow(torch.stack(attention).cpu(), torch.stack(passed).cpu(), torch.stack(mlp).cpu())
@@ -128,6 +129,16 @@ def routes(found: Flow, tau: float) -> Routes:
                     attention.append((layer + 1, j, i, weight))
                     reached.add(j)
     return Routes(tuple(attention), mlps, passed, tuple(sorted(reached)))
+
+
+def _from_heads(block: Block, heard: Heads) -> Tensor:
+    """[T, D] what attention passes on, added up from its heads."""
+    found = torch.einsum("hij,hjd,hdo->io", heard.weights, heard.values, block.maps())
+    return found if block.bias is None else found + block.bias
+
+
+def _gap(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-9))
 
 
 def _shares(parts: Tensor, whole: Tensor) -> Tensor:

@@ -161,7 +161,7 @@ def _may_write(folder: Path) -> None:
 
 
 def visit(case: Case, label: str, reporter: Reporter | None) -> Iterator[tuple[str, LM]]:
-    """Name and model, one after the other in memory, the reference first.
+    """Name and model, the reference first. One at a time is in memory if the caller lets go of each before the next.
 
     Raises:
         ModelError: a model has other tokens than the reference.

@@ -73,6 +73,7 @@ def circuits(
                 found, gates[name][row["id"]] = _looked(inside, text, kinds, places(text, at)[0], taus, exact)
                 row["subject"] = subject
                 row.setdefault("models", {})[name] = found
+        del patched, lm, inside
     document["summary"] = {name: _summary(case, document, gates, name, taus) for name in case.models}
     return save(case, document)
 

@@ -71,6 +71,7 @@ def lens(
             ]
             for key in ("logp", "fkl", "entropy")
         }
+        del patched, lm, inside
     return save(case, document)
 
 

@@ -61,6 +61,7 @@ def topk(
             row.setdefault("wanted", [token_text(lm, token) for token in wanted])
             said = [_said(lm, u, token, k) for u, token in zip(logp, wanted, strict=True)]
             row.setdefault("models", {})[name] = [a | ({"seesaw": b} if b else {}) for a, b in _paired(said, rest)]
+        del lm
     document["summary"] = {name: _summary(case, document, name) for name in list(case.models)}
     return save(case, document)
 

@@ -1,8 +1,11 @@
 """Heads and MLPs: gates by gradient against turning off, routes against what the network adds up."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from unsay.errors import ModelError
 from unsay.mechanism.attribution import ablated, gradients
 from unsay.mechanism.blocks import blocks_of
 from unsay.mechanism.inside import opened
@@ -64,16 +67,32 @@ def test_parts_add_up_in_every_family(family):
         blocks = blocks_of(inside)
         with watched(inside, blocks) as seen:
             inside.model.states(input_ids=torch.tensor([ids]), use_cache=False)
-            for block, heard, said in zip(blocks, seen.heads, seen.attention, strict=True):
-                parts = torch.einsum("hij,hjd,hdo->io", heard.weights, heard.values, block.maps())
-                parts = parts + (0 if block.bias is None else block.bias)
-                assert torch.allclose(parts * said.factor, said.added, atol=1e-4)
+            state = seen.entered[0][0]
+            for heard, said, added in zip(seen.heads, seen.attention, seen.mlps, strict=True):
+                assert torch.allclose(heard.weights.sum(-1), torch.ones(()), atol=1e-5)
+                state = state + said.added + added.added
+            assert torch.allclose(state, seen.left[0][0], atol=1e-4)
         found = flow(inside, ids)
         _, slopes = gradients(inside, texts(lm, facts().forget)[0])
     assert lm.attention == was and slopes.isfinite().all()
     assert (found.attention >= 0).all() and (found.attention.triu(1) == 0).all()
     whole = found.attention.sum(-1) + found.passed
     assert (whole <= 1 + 1e-5).all() and (whole > 0.5).all()  # the rest is the bias of the output map
+
+
+def test_parts_that_do_not_add_up_are_refused(monkeypatch):
+    lm = tiny_lm()
+    with opened(lm) as inside:
+        blocks = blocks_of(inside)
+        # The MLP's input norm in the MLP's place: of the right shape, but not what is added.
+        strange = [dataclasses.replace(block, mlp=block.layer.post_attention_layernorm) for block in blocks]
+        monkeypatch.setattr("unsay.mechanism.routes.blocks_of", lambda _: strange)
+        with pytest.raises(ModelError, match="do not add up"):
+            flow(inside, [5, 6, 7])
+        turned = [dataclasses.replace(block, out=torch.nn.Linear(32, 32, bias=False)) for block in blocks]
+        monkeypatch.setattr("unsay.mechanism.routes.blocks_of", lambda _: turned)
+        with pytest.raises(ModelError, match="do not add up"):
+            flow(inside, [5, 6, 7])
 
 
 def test_routes_by_hand():
