@@ -273,7 +273,7 @@ class _Replicate:
         parts = world.planted.items()
         kinds = {name: {row.id: self._feature(scores[row.id]) for row in part.rows} for name, part in parts}
         sets: dict[str, list[Example]] = {}
-        pairs = {}
+        pairs: dict[str, list[list[str]]] = {}
         for kind in self._settings.kinds:
             inside = kinds[ID]
             found = sorted(

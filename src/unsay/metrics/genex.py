@@ -79,7 +79,7 @@ class Genex:
         values = finite(dict(zip(ids, map(float, gaps), strict=True)))
         if not values:
             return unscored("p = 0 for every row, under one of the models")
-        found = stats.mean(values, entities(rows))
+        mean = stats.mean(values, entities(rows))
         ordered = [values[i] for i in sorted(values)]
         extra = {
             "epsilon": max(map(abs, ordered)),
@@ -88,8 +88,8 @@ class Genex:
             "unlearned_models": float(split),
             "retrained_models": float(len(self.retrained)),
         }
-        note = join(left_out(values, rows, "finite log-probability under all models"), found.note)
-        return Score(found.value, values, found.n, found.ci, note, found.clusters, extra)
+        note = join(left_out(values, rows, "finite log-probability under all models"), mean.note)
+        return Score(mean.value, values, mean.n, mean.ci, note, mean.clusters, extra)
 
 
 def over_seeds(log_p: Floats) -> Floats:

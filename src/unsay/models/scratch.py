@@ -67,5 +67,5 @@ def scratch_lm(texts: Sequence[str], *, vocabulary: int = 600, width: int = 64, 
 
 def pieces(lm: LM) -> list[str]:
     """The printable pieces of a vocabulary that begin with a space or a letter, as text and sorted."""
-    found = {lm.tokenizer.decode([i]) for i in range(len(lm.tokenizer))}
+    found = {str(lm.tokenizer.decode([i])) for i in range(len(lm.tokenizer))}
     return sorted(piece for piece in found if piece.isprintable() and piece.strip().isalpha() and piece.isascii())

@@ -170,7 +170,7 @@ def oddness(one: Mapping[str, Any], name: str) -> float:
     """Mean OOD score of a forget set: z of its rows' loss against clean sentences, under a model that saw neither."""
     level = one["level"]
     losses = [one["rows"][i]["unknown"] for i in one["sets"][name]["ids"]]
-    return (fmean(losses) - level["mean"]) / max(level["sd"], 1e-9)
+    return float((fmean(losses) - level["mean"]) / max(level["sd"], 1e-9))
 
 
 def slopes(found: Mapping[str, Any]) -> dict[str, stats.Estimate]:
@@ -203,4 +203,5 @@ def balance(one: Mapping[str, Any], kind: str) -> Iterator[tuple[str, float, flo
         ("loss without the row, nats per token", lambda row: row["difficulty"]),
         ("share memorised", lambda row: row["memorisation"] / max(row["difficulty"], 1e-6)),
     ):
-        yield what, *(fmean(read(one["rows"][i]) for i in side) for side in sides)
+        inside, outside = (fmean(read(one["rows"][i]) for i in side) for side in sides)
+        yield what, inside, outside
