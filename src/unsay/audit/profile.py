@@ -25,6 +25,7 @@ class Item:
 
 
 _QUICK = (
+    Item(attack="removal"),
     Item(attack="quantisation", settings={"formats": ("int4", "nf4")}),
     Item(attack="retain-finetune", settings={"steps": (2,)}),
     Item(attack="jailbreak", settings={"limit": 8}),
@@ -32,6 +33,7 @@ _QUICK = (
     Item(attack="linear-path"),
 )
 _STANDARD = (
+    Item(attack="removal"),
     Item(attack="quantisation", speaks=True),
     Item(attack="precision"),
     Item(attack="retain-finetune", speaks=True),
@@ -48,6 +50,7 @@ _STANDARD = (
     Item(attack="activation-patching"),
 )
 _FULL = (
+    Item(attack="removal"),
     Item(attack="quantisation", speaks=True),
     Item(attack="precision", speaks=True),
     Item(attack="retain-finetune", speaks=True, seeds=3),

@@ -32,6 +32,7 @@ from .world import TEACH, taught, world
 SENSITIVITY, FALSE_ALARMS = 0.95, 0.05
 TINY = "tiny"
 _VERSION = 1
+_FASTER = 10 / 3
 _OTHER = 1000
 """Added to a seed: the order in which the retrained model that is audited was taught."""
 
@@ -175,8 +176,9 @@ def _one(
 
 
 def _adapter_train(run: Run) -> Train:
-    """The adapter is trained as the facts were taught."""
-    return run.plan.teach.train if run.plan.teach else run.train
+    """As the facts were taught, with the higher learning rate that few parameters need to hide as much."""
+    train = run.plan.teach.train if run.plan.teach else run.train
+    return dataclasses.replace(train, lr=_FASTER * train.lr)
 
 
 def _words(run: Run, where: str, truth: _Truth) -> list[str]:
