@@ -133,7 +133,7 @@ class _Audit:
                 if name not in self._refused:
                     result = self._attack(attack, tag)
                     if reason := result.pop("refused", ""):
-                        self._refused[name] = f"{tag}: {reason}"
+                        self._refused[name] = reason if tag == "after" else f"on the {tag} model: {reason}"
                     done.setdefault(name, {})[tag] = result
             self._subjects[tag].drop()
         return {

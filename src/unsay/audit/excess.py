@@ -89,6 +89,7 @@ def _attacked(attack: Mapping[str, Any], base: Mapping[str, ByTag]) -> Iterator[
             values = {tag: taken([_seeds(points, {m}, metric) for m in members]) for tag, points in runs.items()}
             kind = first[0]["kind"] if not changes else "weights"
             name = members[0] if len(members) == 1 else f"{how} of {len(members)}"
+            name = name if together or len(members) == 1 else f"{axis.partition(',')[0]} {at:g}, {name}"
             begin = {} if kind == "inside" else start
             yield Cell(attack["attack"], name, metric, at, unit, kind, len(members), how, values, begin)
 

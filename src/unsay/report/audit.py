@@ -136,7 +136,8 @@ def _parts(audit: Audit) -> Iterator[Part]:
     reasons: dict[str, list[str]] = {}
     for one in audit.found["not_tested"]:
         reasons.setdefault(one["why"], []).append(one["name"])
-    yield Part("Not tested", [f"{why[:1].upper()}{why[1:]}: {sentence_list(them)}." for why, them in reasons.items()])
+    untested = [f"{sentence_list(names)}: {why}." for why, names in reasons.items()]
+    yield Part("Not tested", [f"{text[:1].upper()}{text[1:]}" for text in untested])
 
 
 _RULE = (

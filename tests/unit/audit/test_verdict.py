@@ -140,6 +140,31 @@ def test_the_largest_of_several_questionings_counts_on_every_model_alike():
     assert len(attacked(conclude(record(base, levels)))) == 8  # strengths have a row each
 
 
+def test_models_of_one_strength_are_taken_together():
+    base = {"after": GONE, "before": KNOWN, "retrained": GONE}
+    made = record(base, {**base, "after": [0.3, 0.1, 0.1], "before": [0.8] * 3, "retrained": [0.1] * 3})
+    for run in made["attacks"][0]["runs"].values():
+        run["points"][1]["at"] = run["points"][0]["at"]
+    rows = {row["label"]: row for row in attacked(conclude(made))}
+    assert set(rows) == {"bits 1, largest of 2", "p2"}
+    assert rows["bits 1, largest of 2"]["status"] == "leak" and rows["p2"]["status"] == "none"
+
+
+def test_states_that_are_patched_are_averaged_over_layers():
+    base = {"after": GONE, "before": KNOWN, "retrained": GONE}
+    made = record(base, {"after": [-1, -3], "before": [0, 0], "retrained": [-2, -6]})
+    for run in made["attacks"][0]["runs"].values():
+        run["axis"] = "layer, log-probability kept (nats)"
+        for one in run["points"]:
+            one["kind"] = "inside"
+    for tag, levels in {"after": (-1, -3), "before": (0, 0), "retrained": (-2, -6)}.items():
+        for one, level in zip(made["attacks"][0]["runs"][tag]["points"], levels, strict=True):
+            one["values"] = {"reading": dict.fromkeys(IDS, float(level))}
+    row = attacked(conclude(made))[0]
+    assert (row["label"], row["unit"]) == ("mean of 2", "log-probability kept (nats)")
+    assert row["share"] == pytest.approx(0.5) and row["status"] == "leak"  # 1 − UDS
+
+
 def test_a_control_that_others_differ_from_as_much_takes_the_leak_back():
     models = {"after": 0.3, "before": KNOWN, "retrained": 0.05, "retrained-2": 0.35, "retrained-3": 0.1}
     row = as_it_is(conclude(record(models, models)))
