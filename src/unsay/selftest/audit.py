@@ -16,8 +16,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..audit.engine import audit
-from ..config.decode import resolved
+from ..audit import engine
+from ..audit.profile import attacks
+from ..config.decode import encode, resolved
 from ..config.plan import ModelSpec, Plan, Train
 from ..data.example import ForgetData
 from ..data.read_shape import to_row
@@ -77,7 +78,7 @@ def try_audit(
         The run folder, with selftest.json.
 
     Raises:
-        PlanError: the plan teaches nothing, or no seed or kind is given.
+        PlanError: the plan teaches nothing, no seed or kind is given, or there is no such profile.
     """
     if not seeds or not kinds or set(kinds) - set(KINDS):
         raise PlanError("no seed or no such kind of planted model", f"--seeds 3 --kinds {','.join(KINDS)}")
@@ -160,7 +161,9 @@ def _one(
 
     where = f"seed-{seed}/{kind}"
     file = run.path(f"{where}.json")
-    parts = [_VERSION, LM.load(truth.before).fingerprint(), truth.data.fingerprint(), profile, *words]
+    settled = [_VERSION, engine.VERSION, profile, encode(attacks(profile)[0]), *words]
+    models = [LM.load(path).fingerprint() for path in (truth.before, truth.control, truth.retrained)]
+    parts = [*settled, *models, truth.data.fingerprint()]
     with run.stage(f"audit {kind} {seed}", key=digest(parts)) as stage:
         if not stage.done:
             folder = {"untouched": truth.before, "retrained": truth.retrained}.get(kind, "")
@@ -170,7 +173,8 @@ def _one(
                 made = planted(LM.load(truth.before), truth.data, sub, kind, train=_adapter_train(run))
                 made.save(path, merge=False)
                 folder = str(path.resolve())
-            done = audit(folder, [*_words(run, where, truth), *words], profile=profile, reporter=reporter)
+            given = [*_words(run, where, truth), *words]
+            done = engine.audit(folder, given, profile=profile, reporter=reporter, overwrite=True)
             run.write_json(f"{where}.json", _told(seed, kind, done))
     return json.loads(file.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
