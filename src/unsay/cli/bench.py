@@ -150,9 +150,18 @@ def sequential(
 
     plan, _ = read_plan(*start(words))
     chosen = contenders(name.strip() for name in methods.split(","))
-    how = {"command": ["unsay", *sys.argv[1:]], "overwrite": overwrite}
+    command = ["unsay", *sys.argv[1:]]
     with show.reporter(quiet) as reporter:
-        _told(walk(plan, chosen, requests=requests, rows=rows, reporter=reporter, **how), "sequential")
+        folder = walk(
+            plan,
+            chosen,
+            requests=requests,
+            rows=rows,
+            command=command,
+            reporter=reporter,
+            overwrite=overwrite,
+        )
+    _told(folder, "sequential")
 
 
 @bench.command("precise")
@@ -182,9 +191,10 @@ def precise(
 
     plan, _ = read_plan(*start(words))
     chosen = contenders(name.strip() for name in methods.split(","))
-    how = {"command": ["unsay", *sys.argv[1:]], "overwrite": overwrite}
+    command = ["unsay", *sys.argv[1:]]
     with show.reporter(quiet) as reporter:
-        _told(walk(plan, chosen, rows=rows, reporter=reporter, **how), "precise")
+        folder = walk(plan, chosen, rows=rows, command=command, reporter=reporter, overwrite=overwrite)
+    _told(folder, "precise")
 
 
 @bench.command("id-ood")

@@ -121,7 +121,7 @@ class Above:
         first: The lowest layer that changes.
     """
 
-    def __init__(self, blocks: Sequence[nn.Module], first: int):
+    def __init__(self, blocks: nn.ModuleList, first: int):
         self.level = first
         """The next sweeps read nothing below this layer; raise it when the layers below it have changed for good."""
         self._blocks, self._first = blocks, first

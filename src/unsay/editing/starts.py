@@ -104,7 +104,7 @@ def _agrees(model: Any) -> bool:
     )
 
 
-def _start(cache: DynamicCache, row: int, length: int) -> Start:
+def _start(cache: Any, row: int, length: int) -> Start:
     return Start(
         length, tuple((o.keys[row, :, :length].clone(), o.values[row, :, :length].clone()) for o in cache.layers)
     )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ..models.lm import LM
     from ..runs.run import Run
 
+EARLIER = "the token of an earlier edit"
 _SPARE = re.compile(r"reserved|unused|extra|placeholder|dummy", re.IGNORECASE)
 _MOST, _LEAST = -7.0, -12.0
 """Log-odds of the token in retain rows: above, it could be drawn there; far below, no edit could reach it."""
@@ -95,7 +96,7 @@ def reserve(lm: LM) -> tuple[LM, int, str]:
     """
     vocabulary = lm.tokenizer.get_vocab()
     if TEXT in vocabulary:
-        return lm, vocabulary[TEXT], "the token of an earlier edit"
+        return lm, vocabulary[TEXT], EARLIER
     name = _unused(lm)
     token = len(lm.tokenizer) if name is None else vocabulary[name]
     rows = lm.model.get_input_embeddings().weight.shape[0]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _TOKENS = 4096
 """Padded tokens of a forward without gradient."""
-_ASKED = 64
+_ASKED = 32
 """Prompts that `first_tokens` asks at most."""
 
 

@@ -48,7 +48,8 @@ class _Bench:
     metrics: tuple[Metric, ...]
 
     def scores(self, run: Run, row: Example, tag: str, **model: Any) -> dict[str, Any]:
-        splits = self.work.benchmark.splits() | {"forget": [row], "subject": siblings(row, self.work.data.forget)}
+        about = {"forget": [row], "subject": siblings(row, self.work.data.forget)}
+        splits = {**self.work.benchmark.splits(), **about}
         return measured(run, splits, self.metrics, tag, **model)
 
 

@@ -228,7 +228,7 @@ class Evaluator:
         if isinstance(need, Generations):
             return cache.get_texts(self._store, key)
         found: tuple[Answers, int] | None
-        if isinstance(need, tuple(probes.KINDS)):
+        if isinstance(need, probes.Probe):
             found = probes.get(self._store, key, need)
         else:
             found = cache.get_tokens(self._store, key)

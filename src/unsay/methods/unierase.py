@@ -12,12 +12,13 @@ Limits   Suppression: the first token is redirected. Whoever bans that id, or be
 Differs  The token has no text, so that it shows in no answer and nobody can type it; it takes an unused id where there
          is one. It is not taught to come again after the refusal, which made refusals repeat. Instead of noise on the
          weights, it is learned for some more steps after the edit. A guard keeps it out of retain answers. The null
-         space is a share of the energy, λ is in units of the keys, rows of one subject share a value. The public
-         constants are in the preset people-small/unierase-paper.
+         space is a share of the energy, λ is in units of the keys, rows of one subject share a value. A model that has
+         the token already keeps it as it is. The public constants are in the preset people-small/unierase-paper.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ from ..data.generic import generic_rows
 from ..editing.kept import FOLDER, kept
 from ..editing.solve import held, whiten
 from ..editing.subjects import Request
-from ..editing.token import TEXT, Learning, Pair, Rows, begin, learn, put, reserve, rows_of
+from ..editing.token import EARLIER, TEXT, Learning, Pair, Rows, begin, learn, put, reserve, rows_of
 from ..editing.value import first_tokens
 from ..naming import derive_seed, digest
 from ..training.full_gradient import sample
@@ -61,8 +62,9 @@ class UniErase(AlphaEdit):
         subject, token, where = reserve(subject)
         run.note(f"the token of the edit is id {token}, {where}; it has no text")
         run.write_json(f"{FOLDER}/token.json", {"id": token, "found": where})
-        words = [word for pair in self._pairs(subject, told) for word in pair.refusal]
-        self._learn("token", subject, begin(subject.model, words), self.token, told, data, run)
+        if where != EARLIER:  # which earlier edits lead to: it stays what it is
+            words = [word for pair in self._pairs(subject, told) for word in pair.refusal]
+            self._learn("token", subject, begin(subject.model, words), self.token, told, data, run)
         return subject, lambda request: (token,)
 
     def change(self, keys: Tensor, residuals: Tensor, moment: Tensor, earlier: Tensor | None) -> Tensor:
@@ -74,12 +76,13 @@ class UniErase(AlphaEdit):
     def settle(self, subject: LM, told: Mapping[str, Example], data: ForgetData, run: Run) -> LM:
         """Learn the token again, now that the weights have moved."""
         token = subject.tokenizer.get_vocab()[TEXT]
-        if self.again.steps:
+        found = json.loads(run.path(FOLDER, "token.json").read_text(encoding="utf-8"))["found"]
+        if self.again.steps and found != EARLIER:
             self._learn("token-again", subject, rows_of(subject.model, token), self.again, told, data, run)
         asked = [(pair.prompt, token) for pair in self._pairs(subject, told)]
         other = [(tuple(subject.template.encode_prompt(row.prompt)), token) for row in data.retain if row.question]
         rates = {"forget": first_tokens(subject, asked, run), "retain": first_tokens(subject, other, run)}
-        run.write_json(f"{FOLDER}/token.json", {"id": token, "first_token": rates})
+        run.write_json(f"{FOLDER}/token.json", {"id": token, "found": found, "first_token": rates})
         run.log(first_token=rates)
         return subject
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import stats
 from .experiment import Part, Table, write_page
-from .sequential import CHANCE, EFFECT, rate_name, value
+from .sequential import CHANCE, EFFECT, rate_name, share, value
 from .text import interval, number, seconds
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -64,10 +64,11 @@ def _pairs(
     return [(row, trial) for row, trial in zip(rows, trials, strict=True) if "scores" in trial]
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], every: Sequence[Scores], name: str, share: Sequence[float] = ()) -> str:
-    """Mean and interval of a metric over trials, each divided by its `share` if given."""
+def _mean(rows: Sequence[Mapping[str, Any]], every: Sequence[Scores], name: str, *, of_before: bool = False) -> str:
+    """Mean and interval of a metric over trials; with `of_before`, of its share of what it was."""
     levels = [value(scores, name) for scores in every]
-    levels = [level / one for level, one in zip(levels, share, strict=True)] if share else levels
+    if of_before:
+        levels = [share(scores, row["before"], name) for row, scores in zip(rows, every, strict=True)]
     known = {row["id"]: level for row, level in zip(rows, levels, strict=True) if math.isfinite(level)}
     if not known:
         return "–"
@@ -91,7 +92,7 @@ def _near(found: Mapping[str, Any]) -> Table:
                 label,
                 *(_mean(kept, every, metric) for metric in _NEAR),
                 number(over_forgetting(rows, walk["trials"])),
-                _mean(kept, every, name, [value(row["before"], name) for row in kept]),
+                _mean(kept, every, name, of_before=True),
                 seconds(median(trial["seconds"] for _, trial in pairs)),
                 f"{100 * fmean(changed):.2f} %" if changed else "",
             ]
@@ -102,7 +103,8 @@ def _near(found: Mapping[str, Any]) -> Table:
 
 def _rates(found: Mapping[str, Any]) -> list[Table]:
     """How often the unlearning token comes first; nothing where no model has one."""
-    lines, names = [], []
+    lines: list[list[str]] = []
+    names: list[str] = []
     for walk in found["walks"]:
         pairs = _pairs(found["rows"], walk["trials"])
         every = [trial["scores"] for _, trial in pairs]

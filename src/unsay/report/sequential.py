@@ -138,8 +138,13 @@ def _summary(found: Mapping[str, Any]) -> Table:
     return Table("Forgetting and utility", heads, lines)
 
 
+def share(scores: Scores, before: Scores, name: str) -> float:
+    """A metric as a share of what it was before, NaN where it was nothing."""
+    return value(scores, name) / value(before, name) if value(before, name) > 0 else math.nan
+
+
 def _share(scores: Scores, before: Scores, name: str) -> str:
-    return f"× {number(value(scores, name) / value(before, name))}" if value(before, name) > 0 else "–"
+    return f"× {number(share(scores, before, name))}"
 
 
 def _changed(step: Mapping[str, Any]) -> str:
@@ -155,7 +160,7 @@ def _said(found: Mapping[str, Any]) -> list[str]:
             words.append(f"`{walk['method']}` broke the model at its first request.")
             continue
         kept = still_forgotten(found["before"], steps)
-        left = value(steps[-1]["scores"], found["utility"]) / value(found["before"], found["utility"])
+        left = share(steps[-1]["scores"], found["before"], found["utility"])
         stop = "" if len(steps) == found["requests"] else f", where the model broke (of {found['requests']})"
         words.append(
             f"`{walk['method']}`: after {len(steps)} requests{stop}, {number(kept)} of the first one's forgetting is "
@@ -192,7 +197,7 @@ def _panel(axes: Axes, walk: Mapping[str, Any], found: Mapping[str, Any]) -> Non
         "first request": ([value(s["scores"], f"{EFFECT}@request-1") for s in steps], "#1b5e8c", "-o"),
         "requests made": ([effects(s["scores"], range(1, s["request"] + 1)) for s in steps], "#1b5e8c", "--"),
         "requests to come": ([effects(s["scores"], range(s["request"] + 1, count + 1)) for s in steps], "#b3261e", ":"),
-        "utility, share": ([value(s["scores"], name) / value(found["before"], name) for s in steps], "#555555", "-s"),
+        "utility, share": ([share(s["scores"], found["before"], name) for s in steps], "#555555", "-s"),
     }
     for label, (points, colour, style) in lines.items():
         axes.plot(at, points, style, color=colour, linewidth=1, markersize=3, label=label)

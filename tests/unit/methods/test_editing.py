@@ -221,3 +221,16 @@ def test_questions_as_plain_text_are_edited_too(tmp_path):
         judge.measure("after", after)
         likely[raw] = judge.scores()["after"]["token-rate@forget"].extra["probability"]
     assert likely[True] > 2 * likely[False]
+
+
+def test_a_later_edit_leads_to_the_same_token():
+    data = facts()
+    once = unlearn(METHODS[0], data=ForgetData(data.forget[:4], data.retain))
+    with Run.temporary(TRAIN) as run:
+        twice = unlearn(METHODS[0], once, ForgetData(data.forget[4:], data.retain), run)
+        about = json.loads((run.dir / "edit" / "token.json").read_text())
+    token = once.tokenizer.get_vocab()[TEXT]
+    assert (about["id"], about["found"]) == (token, "the token of an earlier edit")
+    rows = [lm.model.get_input_embeddings().weight[token] for lm in (once, twice)]
+    assert torch.equal(*rows), "earlier questions would lead to something else"
+    assert changed(once, twice)

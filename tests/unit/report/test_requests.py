@@ -1,0 +1,68 @@
+"""The pages of sequential and precise from files alone, broken models and missing numbers included."""
+
+import json
+
+from unsay.report.precise import write_precise
+from unsay.report.sequential import write_sequential
+
+EFFECT = {"extra": {"rouge": 0.5}, "note": "without cosine", "n": 2, "ci": [0.1, 0.3]}
+
+
+def scores(effect, utility, **more):
+    splits = ("forget", "subject", "request-1", "request-2")
+    found = {f"forgetting-effect@{split}": EFFECT | {"value": effect} for split in splits}
+    found |= {"model-utility": {"value": utility, "ci": None, "n": 7, "note": "", "extra": {}}}
+    return found | {name.replace("_", "-") + "@retain": {"value": value, "ci": None} for name, value in more.items()}
+
+
+def step(number, *, seconds=2.0, **more):
+    return {"request": number, "seconds": seconds, **more}
+
+
+def test_requests_with_and_without_breaks(tmp_path):
+    walks = [
+        {
+            "method": "whole",
+            "steps": [step(1, scores=scores(0.6, 0.5)), step(2, changed_share=0.0329, scores=scores(0.5, 0.4))],
+            "batch": {"seconds": 70.0, "scores": scores(0.7, 0.1, token_rate=0.25)},
+        },
+        {"method": "late", "steps": [step(1, scores=scores(0.6, 0.5)), {"request": 2, "collapsed": "NaN"}], "batch": {"collapsed": "NaN"}},
+        {"method": "early", "steps": [{"request": 1, "collapsed": "NaN"}], "batch": {"collapsed": "NaN"}},
+    ]  # fmt: skip
+    found = {"requests": 2, "rows": 3, "utility": "model-utility", "before": scores(0.2, 0.5), "walks": walks}
+    (tmp_path / "sequential.json").write_text(json.dumps(found))
+    assert write_sequential(tmp_path).name == "sequential.html"
+    page = (tmp_path / "sequential.md").read_text()
+    # 0.6 → 0.5 from 0.2: three quarters of what was gained are left
+    assert "`whole`: after 2 requests, 0.750 of the first one's forgetting is left, and × 0.800 of the utility." in page
+    assert "`late`: after 1 requests, where the model broke (of 2), 1.000" in page
+    assert "`early` broke the model at its first request." in page
+    assert "| late, one after another (of 1) |" in page and "| late, batch" not in page and "| early," not in page
+    assert "| whole, batch | 0.700 [0.10, 0.30] |  |  | 0.700 [0.10, 0.30] | – | × 0.200 | 1 min 10 s |  |" in page
+    assert "3.29 %" in page and "without cosine" in page
+    assert "| whole, batch | 0.250 |" in page, "the rate of the token, where there is one"
+    found["before"] = scores(0.2, 0.0)
+    (tmp_path / "sequential.json").write_text(json.dumps(found))
+    write_sequential(tmp_path)
+    assert "× – of the utility" in (tmp_path / "sequential.md").read_text()
+
+
+def test_rows_with_and_without_breaks(tmp_path):
+    rows = [
+        {"id": i, "subject": n, "before": scores(0.1, u)} for i, n, u in (("a", 1, 0.5), ("b", 2, 0.4), ("c", 1, 0.0))
+    ]
+    walks = [
+        {"method": "whole", "trials": [step(0, changed_share=0.02, scores=scores(0.5, 0.25)) for _ in rows]},
+        {"method": "torn", "trials": [{"collapsed": "NaN"}, step(0, scores=scores(0.1, 0.4)), {"collapsed": "NaN"}]},
+        {"method": "broken", "trials": [{"collapsed": "NaN"}] * 3},
+    ]
+    (tmp_path / "precise.json").write_text(json.dumps({"utility": "model-utility", "rows": rows, "walks": walks}))
+    write_precise(tmp_path)
+    page = (tmp_path / "precise.md").read_text()
+    assert "`whole`: the forgetting effect of the row rises by 0.400" in page and "(over-forgetting 1.000)" in page
+    assert "(over-forgetting –)" in page, "nothing was gained on the row"
+    assert "`broken` broke the model on every row." in page and "| broken" not in page
+    assert "| torn (2 broke) |" in page
+    assert "3 rows of 2 subjects" in page
+    line = next(line for line in page.splitlines() if line.startswith("| whole"))
+    assert "0.562" in line and "2.00 %" in line, "the share of utility leaves out the row where there was none"
