@@ -162,8 +162,9 @@ def _said(found: Mapping[str, Any]) -> list[str]:
         kept = still_forgotten(found["before"], steps)
         left = share(steps[-1]["scores"], found["before"], found["utility"])
         stop = "" if len(steps) == found["requests"] else f", where the model broke (of {found['requests']})"
+        plural = "s" if len(steps) > 1 else ""
         words.append(
-            f"`{walk['method']}`: after {len(steps)} requests{stop}, {number(kept)} of the first one's forgetting is "
+            f"`{walk['method']}`: after {len(steps)} request{plural}{stop}, {number(kept)} of the first one's forgetting is "
             f"left, and × {number(left)} of the utility."
         )
     return words

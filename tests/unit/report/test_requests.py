@@ -5,6 +5,7 @@ import json
 from unsay.report.precise import write_precise
 from unsay.report.sequential import write_sequential
 
+BROKEN = {"collapsed": "NaN"}
 EFFECT = {"extra": {"rouge": 0.5}, "note": "without cosine", "n": 2, "ci": [0.1, 0.3]}
 
 
@@ -26,16 +27,16 @@ def test_requests_with_and_without_breaks(tmp_path):
             "steps": [step(1, scores=scores(0.6, 0.5)), step(2, changed_share=0.0329, scores=scores(0.5, 0.4))],
             "batch": {"seconds": 70.0, "scores": scores(0.7, 0.1, token_rate=0.25)},
         },
-        {"method": "late", "steps": [step(1, scores=scores(0.6, 0.5)), {"request": 2, "collapsed": "NaN"}], "batch": {"collapsed": "NaN"}},
-        {"method": "early", "steps": [{"request": 1, "collapsed": "NaN"}], "batch": {"collapsed": "NaN"}},
-    ]  # fmt: skip
+        {"method": "late", "steps": [step(1, scores=scores(0.6, 0.5)), BROKEN | {"request": 2}], "batch": BROKEN},
+        {"method": "early", "steps": [BROKEN | {"request": 1}], "batch": BROKEN},
+    ]
     found = {"requests": 2, "rows": 3, "utility": "model-utility", "before": scores(0.2, 0.5), "walks": walks}
     (tmp_path / "sequential.json").write_text(json.dumps(found))
     assert write_sequential(tmp_path).name == "sequential.html"
     page = (tmp_path / "sequential.md").read_text()
     # 0.6 → 0.5 from 0.2: three quarters of what was gained are left
     assert "`whole`: after 2 requests, 0.750 of the first one's forgetting is left, and × 0.800 of the utility." in page
-    assert "`late`: after 1 requests, where the model broke (of 2), 1.000" in page
+    assert "`late`: after 1 request, where the model broke (of 2), 1.000" in page
     assert "`early` broke the model at its first request." in page
     assert "| late, one after another (of 1) |" in page and "| late, batch" not in page and "| early," not in page
     assert "| whole, batch | 0.700 [0.10, 0.30] |  |  | 0.700 [0.10, 0.30] | – | × 0.200 | 1 min 10 s |  |" in page
@@ -48,13 +49,12 @@ def test_requests_with_and_without_breaks(tmp_path):
 
 
 def test_rows_with_and_without_breaks(tmp_path):
-    rows = [
-        {"id": i, "subject": n, "before": scores(0.1, u)} for i, n, u in (("a", 1, 0.5), ("b", 2, 0.4), ("c", 1, 0.0))
-    ]
+    known = (("a", 1, 0.5), ("b", 2, 0.4), ("c", 1, 0.0))
+    rows = [{"id": name, "subject": number, "before": scores(0.1, left)} for name, number, left in known]
     walks = [
         {"method": "whole", "trials": [step(0, changed_share=0.02, scores=scores(0.5, 0.25)) for _ in rows]},
-        {"method": "torn", "trials": [{"collapsed": "NaN"}, step(0, scores=scores(0.1, 0.4)), {"collapsed": "NaN"}]},
-        {"method": "broken", "trials": [{"collapsed": "NaN"}] * 3},
+        {"method": "torn", "trials": [BROKEN, step(0, scores=scores(0.1, 0.4)), BROKEN]},
+        {"method": "broken", "trials": [BROKEN] * 3},
     ]
     (tmp_path / "precise.json").write_text(json.dumps({"utility": "model-utility", "rows": rows, "walks": walks}))
     write_precise(tmp_path)
