@@ -75,7 +75,7 @@ def test_the_page_says_what_became_of_both_hypotheses(done):
     assert "H2, out-of-distribution rows cost less performance" in text and "Fewer than six seeds" in text
     assert "low memorisation, easy" in text and "ln steps changes by" in text
     page = (folder / "id-ood.html").read_text()
-    assert page.count("data:image/svg+xml") == 4 and "<script" not in page
+    assert page.count("data:image/svg+xml") == 3 and "<script" not in page
 
 
 def test_settings_that_make_no_sense(tmp_path):

@@ -76,13 +76,13 @@ def parts(found: Found, made: Mapping[str, Mapping[str, Comparison]]) -> list[Pa
         for name, text in {
             "steps": "Quality and performance by step, means over seeds.",
             "seeds": "Every seed: in distribution and, joined to it, out of distribution.",
-            "trade-off": "Performance against quality, every seed, up to the step at which exposure is at chance.",
-            "cosine": "How much the gradient of a forget set is that of the rows to keep, and what unlearning it cost.",
+            "trade-off": "Performance against quality, every seed, up to the step at which exposure is at chance; how "
+            "much the gradient of a forget set is that of the rows to keep, and what unlearning it cost.",
         }.items()
     }
     return [
         Part("Steps and costs", list(_compared(made)), [drawn["steps"], drawn["seeds"]], [_table(found, made)]),
-        Part("Trade-off", list(_traded(made)), [drawn["trade-off"], drawn["cosine"]]),
+        Part("Trade-off", list(_traded(made)), [drawn["trade-off"]]),
         Part("How well the pairs match", list(_matching(found)), tables=[_balance(found)]),
         Part("Memorisation and difficulty", list(_cells_said(found)), tables=[_cells(found)]),
         Part("What an OOD score tells beforehand", list(_forecast(found))),
@@ -122,6 +122,10 @@ def _traded(made: Mapping[str, Mapping[str, Comparison]]) -> Iterator[str]:
         f"{_said(made['trade-off'][''])} nats per token."
     )
     yield f"Decay, the rise of the held-out loss a step over the first five: {_said(made['decay'][''])}."
+    yield (
+        "At the same step, in the middle of the walks, whatever is forgotten by then, the cost differs by "
+        f"{_said(made['cost halfway'][''])} nats per token."
+    )
 
 
 def _said(test: Comparison) -> str:
@@ -196,15 +200,15 @@ def _cells_said(found: Found) -> Iterator[str]:
         "Candidates of all kinds by the medians of memorisation and difficulty within their kind; gradient ascent on "
         "each cell by itself. Rows reach chance at the median step; inf: half of them never do."
     )
-    sums: dict[str, list[float]] = {"memorisation": [], "difficulty": []}
+    sums: dict[str, list[float]] = {"memorisation": [], "steps": []}
     for one in found["seeds"]:
         for name, walk in one["sets"].items():
             if name in _CELLS:
                 end = reached(walk["points"])
                 sums["memorisation"].append(fmean(one["rows"][i]["memorisation"] for i in walk["ids"]))
-                sums["difficulty"].append(end.steps)
+                sums["steps"].append(end.steps)
     if len(sums["memorisation"]) > 2:
-        rho = correlation(sums["memorisation"], sums["difficulty"])
+        rho = correlation(sums["memorisation"], sums["steps"])
         yield f"Over cells and seeds, steps and mean memorisation have a rank correlation of {number(rho)}."
 
 

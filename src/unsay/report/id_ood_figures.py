@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .. import stats
@@ -23,7 +21,7 @@ _MARKS = "s^Dv"
 
 def draw(found: Found, folder: Path) -> None:
     """Write every figure into ``folder/figures``, as SVG and PNG."""
-    figures = {"steps": _steps(found), "trade-off": _trade_off(found), "seeds": _seeds(found), "cosine": _cosine(found)}
+    figures = {"steps": _steps(found), "trade-off": _trade_off(found), "seeds": _seeds(found)}
     (folder / "figures").mkdir(exist_ok=True)
     for name, figure in figures.items():
         _save(figure, folder / "figures" / name, name)
@@ -34,8 +32,8 @@ def _sides(found: Found) -> list[tuple[str, str, str, str]]:
     sides = []
     for k, kind in enumerate(found["about"]["settings"]["kinds"]):
         colour = _COLOURS[k % len(_COLOURS)]
-        sides += [(f"{ID} for {kind}", f"in distribution, as memorised as {kind}", _INSIDE, "ov<>"[k % 4])]
-        sides += [(kind, f"out of distribution: {kind}", colour, _MARKS[k % 4])]
+        sides += [(f"{ID} for {kind}", f"in, for {kind}", _INSIDE, "ov<>"[k % 4])]
+        sides += [(kind, f"out: {kind}", colour, _MARKS[k % 4])]
     return sides
 
 
@@ -77,16 +75,21 @@ def _over_seeds(
 
 
 def _trade_off(found: Found) -> Figure:
-    figure, (axes,) = _panels(1)
-    for name, label, colour, _ in _sides(found):
+    figure, (left, right) = _panels(2)
+    for name, label, colour, mark in _sides(found):
         lines = [line for walk in _walks(found, name) if (line := _first(way(walk)))]
         for k, line in enumerate(lines):
             about = label if k == 0 else None
-            axes.plot(*zip(*line, strict=True), color=colour, linewidth=1, alpha=0.7, label=about)
-    axes.axvline(1, color="0.5", linestyle=":", linewidth=1)
-    axes.set(xlabel="share of the way to rows never seen", ylabel="rise of the held-out loss, nats per token")
-    axes.set_yscale("symlog", linthresh=0.1)
-    _legend(axes)
+            left.plot(*zip(*line, strict=True), color=colour, linewidth=1, alpha=0.7, label=about)
+        sets = [one["sets"][name] for one in found["seeds"] if name in one["sets"]]
+        pairs = [(of["cosine"], max(1e-3, reached(of["points"]).cost)) for of in sets]
+        right.plot(*zip(*pairs, strict=True), mark, color=colour, markersize=5, alpha=0.8, label=label)
+    left.axvline(1, color="0.5", linestyle=":", linewidth=1)
+    left.set(xlabel="share of the way to rows never seen", ylabel="rise of the held-out loss, nats per token")
+    left.set_yscale("symlog", linthresh=0.1)
+    right.set(xlabel="cosine of the set's gradient with that of retain rows", ylabel="rise of the held-out loss")
+    right.set_yscale("log")
+    _legend(right)
     return figure
 
 
@@ -113,23 +116,4 @@ def _seeds(found: Found) -> Figure:
         axes.set(ylabel=label)
     panels[0].set_ylim(bottom=0)
     _legend(panels[0])
-    return figure
-
-
-def _cosine(found: Found) -> Figure:
-    figure, (axes,) = _panels(1)
-    for name, label, colour, mark in _sides(found):
-        pairs = [
-            (one["sets"][name]["cosine"], max(1e-3, reached(one["sets"][name]["points"]).cost))
-            for one in found["seeds"]
-            if name in one["sets"]
-        ]
-        pairs = [pair for pair in pairs if all(map(math.isfinite, pair))]
-        if pairs:
-            x = fmean(at for at, _ in pairs)
-            axes.plot(*zip(*pairs, strict=True), mark, color=colour, markersize=5, alpha=0.8, label=label)
-            axes.axvline(x, color=colour, linewidth=0.6, alpha=0.5)
-    axes.set(xlabel="cosine of the set's gradient with that of retain rows", ylabel="rise of the held-out loss")
-    axes.set_yscale("log")
-    _legend(axes)
     return figure

@@ -106,11 +106,19 @@ def decay(points: Points) -> float:
     return float((early[-1]["test"] - early[0]["test"]) / max(1, early[-1]["step"]))
 
 
+def halfway(points: Points) -> float:
+    """Rise of the held-out loss at the step in the middle of the walk: the same step for all walks that end alike."""
+    middle = points[-1]["step"] / 2
+    nearest = min(points, key=lambda point: abs(point["step"] - middle))
+    return float(nearest["test"] - points[0]["test"])
+
+
 READ = {
     "steps": lambda points: reached(points).steps,
     "cost": lambda points: reached(points).cost,
     "trade-off": trade_off,
     "decay": decay,
+    "cost halfway": halfway,
     "steps by relex": lambda points: reached(points, "relex").steps,
     "steps by genex": lambda points: reached(points, "genex").steps,
     "cost by genex": lambda points: reached(points, "genex").cost,

@@ -10,6 +10,7 @@ from unsay.report.id_ood_numbers import (
     compared,
     comparisons,
     decay,
+    halfway,
     median_steps,
     oddness,
     reached,
@@ -45,6 +46,7 @@ def test_trade_off_is_the_mean_cost_on_the_way():
     assert trade_off(walk([5, 3], [0, 0.5])) == pytest.approx((0.1 + 0.2 + 0.3 + 0.4 + 0.5 * 6) / 10)
     assert math.isnan(trade_off(walk([1, 0], [0, 1])))
     assert decay(walk([5] * 8, range(8))) == 1
+    assert halfway(walk([5] * 7, [0, 1, 4, 9, 16, 25, 36])) == 9
 
 
 def test_rows_reach_chance_one_by_one():
