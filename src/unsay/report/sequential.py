@@ -164,8 +164,8 @@ def _said(found: Mapping[str, Any]) -> list[str]:
         stop = "" if len(steps) == found["requests"] else f", where the model broke (of {found['requests']})"
         plural = "s" if len(steps) > 1 else ""
         words.append(
-            f"`{walk['method']}`: after {len(steps)} request{plural}{stop}, {number(kept)} of the first one's forgetting "
-            f"is left, and × {number(left)} of the utility."
+            f"`{walk['method']}`: after {len(steps)} request{plural}{stop}, {number(kept)} of the first one's "
+            f"forgetting is left, and × {number(left)} of the utility."
         )
     return words
 
