@@ -80,6 +80,38 @@ def test_parts_add_up_in_every_family(family):
     assert (whole <= 1 + 1e-5).all() and (whole > 0.5).all()  # the rest is the bias of the output map
 
 
+@pytest.mark.parametrize("family", ["gpt2", "gemma2"])
+@torch.no_grad()
+def test_shares_of_one_state_by_its_own_modules(family):
+    """GPT-2's output map has a bias, Gemma's a norm behind it: each head and place through the modules, one by one."""
+    lm, ids, i = tiny_lm(family), [5, 6, 7, 8], 2
+    with opened(lm) as inside:
+        block = blocks_of(inside)[0]
+        if block.out.bias is not None:
+            block.out.bias.fill_(0.3)
+        found = flow(inside, ids)
+        with watched(inside, [block]) as seen:
+            inside.model.states(input_ids=torch.tensor([ids]), use_cache=False)
+    heard, said, before = seen.heads[0], seen.attention[0].added[i], seen.entered[0][0, i]
+    bias = block.out(torch.zeros(32))
+    factor = said / block.out((heard.weights @ heard.values)[:, i].flatten())
+    y = before + said
+    parts = {"residual": before, "bias": bias * factor}
+    for j in range(i + 1):
+        for head in range(4):
+            alone = torch.zeros(4, 8)
+            alone[head] = heard.weights[head, i, j] * heard.values[head, j]
+            parts[(head, j)] = (block.out(alone.flatten()) - bias) * factor
+    near = {key: max(float(y.abs().sum() - (y - z).abs().sum()), 1e-5) for key, z in parts.items()}
+    if not bias.any():
+        del near["bias"]
+    total = sum(near.values())
+    for j in range(i + 1):
+        own = sum(near[(head, j)] for head in range(4)) / total
+        assert float(found.attention[0, i, j]) == pytest.approx(own, rel=1e-3)
+    assert float(found.passed[0, i]) == pytest.approx(near["residual"] / total, rel=1e-3)
+
+
 def test_parts_that_do_not_add_up_are_refused(monkeypatch):
     lm = tiny_lm()
     with opened(lm) as inside:
