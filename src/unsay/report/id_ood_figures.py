@@ -87,7 +87,7 @@ def _trade_off(found: Found) -> Figure:
     left.axvline(1, color="0.5", linestyle=":", linewidth=1)
     left.set(xlabel="share of the way to rows never seen", ylabel="rise of the held-out loss, nats per token")
     left.set_yscale("symlog", linthresh=0.1)
-    right.set(xlabel="cosine of the set's gradient with that of retain rows", ylabel="rise of the held-out loss")
+    right.set(xlabel="cosine with the gradient of retain rows", ylabel="rise of the held-out loss")
     right.set_yscale("log")
     _legend(right)
     return figure
