@@ -82,7 +82,8 @@ def read_case(target: str, words: Iterable[str], profile: str) -> Case:
     out = plan.out if "out" in changes else str(inside if finished else Path("runs") / f"audit-{_word(target)}")
     plan = dataclasses.replace(plan, name=name, out=out, model=models["after"], teach=None, metrics=())
     # Only what is written down can be resumed as the same plan, so all controls are.
-    plan = dataclasses.replace(plan, retrained=",".join(m.path for t, m in models.items() if t != "after") or None)
+    controls = ",".join(f"{tag}={spec.path}" for tag, spec in models.items() if tag != "after")
+    plan = dataclasses.replace(plan, retrained=controls or None)
     nothing = PlanError("nothing to audit by: no forget rows", "give forget=FILE.jsonl, or benchmark=NAME")
     benchmark, data, notes = with_rows(plan, nothing)
     splits = benchmark.splits()
@@ -137,6 +138,12 @@ def _word(target: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", target.rstrip("/").rpartition("/")[2]).strip("-.")[:50] or "model"
 
 
-def name_of(attack: Any) -> str:
-    """The name of an attack as a path component: ``quantisation``, ``mine.py-Attack``."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", registry.name_of(type(attack)).rpartition("/")[2] or type(attack).__name__)
+def named(attacks: Sequence[Any]) -> dict[str, Any]:
+    """Attacks by names that can be path components: ``quantisation``, ``relearn-2`` for a second one of its kind."""
+    found: dict[str, Any] = {}
+    for attack in attacks:
+        name = registry.name_of(type(attack)).rpartition("/")[2] or type(attack).__name__
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+        number = 1 + sum(other == name or other.startswith(f"{name}-") for other in found)
+        found[name if name not in found else f"{name}-{number}"] = attack
+    return found

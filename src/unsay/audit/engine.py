@@ -35,7 +35,7 @@ from ..runs.reporter import Reporter
 from ..runs.run import Run
 from ..runs.store import Store
 from ..subjects import Subject
-from .case import Case, name_of, read_case
+from .case import Case, named, read_case
 from .verdict import conclude
 
 if TYPE_CHECKING:
@@ -126,12 +126,12 @@ class _Audit:
         case = self._case
         self._write_rows()
         base = self._base()
+        attacks = named(case.plan.attacks)
         done: dict[str, dict[str, Any]] = {}
         for tag in case.models:
-            for attack in case.plan.attacks:
-                name = name_of(attack)
+            for name, attack in attacks.items():
                 if name not in self._refused:
-                    result = self._attack(attack, tag)
+                    result = self._attack(name, attack, tag)
                     if reason := result.pop("refused", ""):
                         self._refused[name] = reason if tag == "after" else f"on the {tag} model: {reason}"
                     done.setdefault(name, {})[tag] = result
@@ -149,14 +149,14 @@ class _Audit:
             "buckets": self._buckets(),
             "attacks": [
                 {
-                    "attack": name_of(attack),
+                    "attack": name,
                     "settings": encode(attack),
                     "given": _given(attack),
-                    "runs": done[name_of(attack)],
-                    "depth": self._depth(attack, done[name_of(attack)]),
+                    "runs": done[name],
+                    "depth": self._depth(attack, done[name]),
                 }
-                for attack in case.plan.attacks
-                if name_of(attack) not in self._refused
+                for name, attack in attacks.items()
+                if name not in self._refused
             ],
             "refused": {**case.absent, **self._refused},
         }
@@ -221,9 +221,9 @@ class _Audit:
     def _rows(self) -> str:
         return digest([self._case.data.fingerprint(), rows_fingerprint(self._case.asked)])
 
-    def _attack(self, attack: Any, tag: str) -> dict[str, Any]:
+    def _attack(self, name: str, attack: Any, tag: str) -> dict[str, Any]:
         """One attack on one model, from the store when anybody has run it there before."""
-        subject, name = self._subjects[tag], name_of(attack)
+        subject = self._subjects[tag]
         item = self._case.item(name)
         before = self._subjects.get("before") if _compares(attack) else None
         source = inspect.getfile(type(attack))

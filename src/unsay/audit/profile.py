@@ -30,7 +30,7 @@ _QUICK = (
     Item(attack="retain-finetune", settings={"steps": (2,)}),
     Item(attack="jailbreak", settings={"limit": 8}),
     Item(attack="leak-at-k"),
-    Item(attack="linear-path"),
+    Item(attack="linear-path", settings={"places": (0.25, 0.5, 0.75)}),
 )
 _STANDARD = (
     Item(attack="removal"),
@@ -39,7 +39,7 @@ _STANDARD = (
     Item(attack="retain-finetune", speaks=True),
     Item(attack="jailbreak"),
     Item(attack="leak-at-k"),
-    Item(attack="linear-path"),
+    Item(attack="linear-path", settings={"places": (0.25, 0.5, 0.75)}),
     Item(attack="full-relearn"),
     Item(attack="relearn"),
     Item(attack="benign-finetune", speaks=True),
@@ -56,7 +56,7 @@ _FULL = (
     Item(attack="retain-finetune", speaks=True, seeds=3),
     Item(attack="jailbreak", speaks=True),
     Item(attack="leak-at-k"),
-    Item(attack="linear-path"),
+    Item(attack="linear-path", settings={"places": (0.25, 0.5, 0.75)}),
     Item(attack="full-relearn", seeds=3),
     Item(attack="relearn", seeds=3),
     Item(attack="benign-finetune", speaks=True, seeds=3),
