@@ -36,19 +36,23 @@ class Start:
 NOTHING = Start(0)
 
 
-def starts(model: Any, texts: Sequence[Sequence[int]], lengths: Sequence[int], pad_id: int) -> list[Start]:
+def starts(
+    model: Any, texts: Sequence[Sequence[int]], lengths: Sequence[int], pad_id: int
+) -> tuple[list[Start], Tensor]:
     """The first `lengths` tokens of `texts`, for `inputs`; one forward over whole texts, so that hooks see all of them.
 
-    Nothing but `NOTHING` where the family does not take up a text in its middle.
+    Returns:
+        The starts, nothing but `NOTHING` where the family does not take up a text in its middle; and [B, T, D], what
+        the head reads of the whole texts.
     """
     keeps = takes_starts(model)
     cache = DynamicCache() if keeps else None
     ids = padded(texts, pad_id).to(model.get_input_embeddings().weight.device)
     with torch.no_grad():
-        backbone(model)(input_ids=ids, past_key_values=cache, use_cache=keeps)
+        hidden = backbone(model)(input_ids=ids, past_key_values=cache, use_cache=keeps).last_hidden_state
     if cache is None:
-        return [NOTHING] * len(texts)
-    return [_start(cache, b, length) for b, length in enumerate(lengths)]
+        return [NOTHING] * len(texts), hidden
+    return [_start(cache, b, length) for b, length in enumerate(lengths)], hidden
 
 
 def inputs(begun: Sequence[Start], ids: Tensor) -> dict[str, Any]:
@@ -92,7 +96,7 @@ def _agrees(model: Any) -> bool:
     tolerance = 1e-3 if table.dtype == torch.float32 else 5e-2
     try:
         whole = backbone(model)(input_ids=padded(texts, 0).to(table.device), use_cache=False).last_hidden_state
-        begun = starts(model, texts, cuts, 0)
+        begun, _ = starts(model, texts, cuts, 0)
         ends = padded([text[cut:] for text, cut in zip(texts, cuts, strict=True)], 0).to(table.device)
         found = backbone(model)(**inputs(begun, ends)).last_hidden_state
     except Exception:  # whatever a family's code makes of a cache that it does not expect

@@ -251,6 +251,7 @@ class _Learner:
         if rows.head is not None:
             self._row = rows.head.detach().clone().to(lm.device).requires_grad_()
         self._starts: dict[tuple[int, ...], Start] = {}
+        self._last: dict[tuple[int, ...], Tensor] = {}  # what the head reads at the ends of those
         table = lm.model.get_input_embeddings()
         self._longest = float(table.weight.detach().float().norm(dim=1).mean())
         with torch.no_grad():  # some families multiply embeddings inside the module
@@ -261,9 +262,8 @@ class _Learner:
     def learn(self) -> Rows:
         how = self._how
         takes_starts(self._lm.model)  # runs the network, which must not happen with the vector put in
-        prompts = [(pair.prompt, [len(pair.prompt) - 1]) for pair in self._pairs]
-        kept = self._states([(ids, range(len(ids))) for ids in self._guarded]) if self._guarded else None
-        aimed = self._states(prompts) if how.aim else None
+        kept = self._whole(self._guarded) if self._guarded else None
+        aimed = self._ends([pair.prompt for pair in self._pairs]) if how.aim else None
         mine = [self._embedding] if self._row is self._embedding else [self._embedding, self._row]
         optimizer = torch.optim.Adam(mine, lr=how.lr)
         order = torch.Generator().manual_seed(derive_seed(self._run.seed, "unlearning token"))
@@ -315,9 +315,12 @@ class _Learner:
     def _begin(self, prompts: Sequence[tuple[int, ...]]) -> list[Start]:
         """Questions that have run, which the token comes after."""
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._starts]
-        if new:
-            found = starts(self._lm.model, new, [len(prompt) for prompt in new], self._lm.template.pad_id)
-            self._starts.update(zip(new, found, strict=True))
+        for group in groups([len(prompt) for prompt in new], _TOKENS):
+            self._run.check_stop()
+            own = [new[i] for i in group]
+            found, hidden = starts(self._lm.model, own, [len(prompt) for prompt in own], self._lm.template.pad_id)
+            self._starts.update(zip(own, found, strict=True))
+            self._last.update((prompt, hidden[b, len(prompt) - 1].clone()) for b, prompt in enumerate(own))
         return [self._starts[prompt] for prompt in prompts]
 
     @contextmanager
@@ -347,16 +350,25 @@ class _Learner:
         return self._column(hidden) - others
 
     @torch.no_grad()
-    def _states(self, texts: Sequence[tuple[Sequence[int], Sequence[int]]]) -> tuple[Tensor, Tensor]:
-        """[n, D] what the head reads at positions of texts, [n] logsumexp of all logits but the token's."""
-        lm, states, others = self._lm, [], []
-        for group in groups([len(ids) for ids, _ in texts], _TOKENS):
+    def _whole(self, texts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+        """`_read` at every token of the texts."""
+        lm, found = self._lm, []
+        for group in groups([len(ids) for ids in texts], _TOKENS):
             self._run.check_stop()
-            ids = padded([texts[i][0] for i in group], lm.template.pad_id).to(lm.device)
-            found = backbone(lm.model)(input_ids=ids, use_cache=False).last_hidden_state
-            hidden = torch.cat([found[b, list(texts[i][1])] for b, i in enumerate(group)])
-            logits = head(lm.model)(hidden).float()
-            logits[:, self._token] = -torch.inf
-            states.append(hidden.float())
-            others.append(logits.logsumexp(1))
+            ids = padded([texts[i] for i in group], lm.template.pad_id).to(lm.device)
+            states = backbone(lm.model)(input_ids=ids, use_cache=False).last_hidden_state
+            found.append(self._read(torch.cat([states[b, : len(texts[i])] for b, i in enumerate(group)])))
+        states, others = zip(*found, strict=True)
         return torch.cat(states), torch.cat(others)
+
+    @torch.no_grad()
+    def _ends(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+        """`_read` at the last tokens of questions."""
+        self._begin(prompts)
+        return self._read(torch.stack([self._last[prompt] for prompt in prompts]))
+
+    def _read(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """[n, D] hidden states, [n] logsumexp of all logits but the token's there."""
+        logits = head(self._lm.model)(hidden).float()
+        logits[:, self._token] = -torch.inf
+        return hidden.float(), logits.logsumexp(1)

@@ -220,7 +220,7 @@ class _Group:
             outputs: list[Tensor] = []
             handle = self._block.register_forward_hook(lambda _, __, output: outputs.append(output.detach()))
             try:
-                found = starts(self._lm.model, [i for i, _ in new], [at for _, at in new], self._lm.template.pad_id)
+                found, _ = starts(self._lm.model, [i for i, _ in new], [at for _, at in new], self._lm.template.pad_id)
             finally:
                 handle.remove()
             for text, start, output in zip(new, found, outputs[0], strict=True):
