@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -311,7 +312,7 @@ class _Audit:
 
 
 def _read(finding: Finding) -> dict[str, Any]:
-    values = {READING: {i: float(v) for i, v in finding.values.items()}}
+    values = {READING: {i: float(v) for i, v in finding.values.items() if math.isfinite(v)}}
     about = {"label": finding.label, "at": finding.at, "kind": "inside", "note": finding.note}
     return {**about, "values": values, "said": []}
 

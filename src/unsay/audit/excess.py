@@ -145,13 +145,16 @@ def row(cell: Cell, entities: Mapping[str, str]) -> dict[str, Any]:
     told["whole"] = _whole(cell, after, control, entities)
     if not control:
         gain = stats.paired_difference(after, start["after"], entities) if start.get("after") else None
-        return told | {"why": "no model that never saw the rows", "n": len(after), "gain": _plain(gain)}
+        why = "the control gave no number" if controls_of(cell.values) else "no model that never saw the rows"
+        return told | {"why": why, "n": len(after), "gain": _plain(gain)}
     found = stats.paired_difference(ours, theirs, entities)
     told |= {"n": found.n, "clusters": found.clusters, "note": found.note, "p": _number(found.p)}
     told |= {"excess": _number(found.value), "ci": found.ci}
     told["left"] = _plain(stats.paired_difference(after, control, entities) if begun else found)
     told["band"] = _band(cell, controls, start, begun)
     told["entities"] = _by_entity(ours, theirs, entities)
+    if told["excess"] is None:
+        return told | {"why": found.note}
     if not before:
         return told | {"why": "no model before unlearning, so nothing shows that the attack works"}
     return told | _against_before(cell, ours, theirs, before, control, start, entities)

@@ -113,6 +113,16 @@ def test_without_controls_nothing_is_decided():
     assert as_it_is(found)["excess"] == pytest.approx(0.7, abs=0.05)  # said, but it is no verdict
 
 
+def test_a_control_that_the_attack_broke_decides_nothing():
+    base = {"after": GONE, "before": KNOWN, "retrained": GONE}
+    made = record(base, base)
+    made["attacks"][0]["runs"]["retrained"]["points"][0]["values"] = {METRIC: {}}
+    row = attacked(conclude(made))[0]
+    assert row["status"] == "inconclusive" and row["why"] == "the control gave no number"
+    made["attacks"][0]["runs"]["retrained"]["points"][0]["values"] = {METRIC: {"other": 1.0}}
+    assert "no row" in attacked(conclude(made))[0]["why"]
+
+
 def test_grades():
     models = {"after": GONE, "before": KNOWN, "retrained": GONE}
     assert conclude(record(models, models))["grade"] == "A"
