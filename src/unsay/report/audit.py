@@ -19,6 +19,8 @@ from .text import HIDDEN, number, percent, sentence_list, shorten
 from .verdict import HEADING
 
 _TONES = {"leak": "leak", "over": "damage", "clear": "good", "partly": "near", "open": "open"}
+_PARTS = {"attacks", "entities", "grade", "grade_reason", "models", "not_tested", "profile", "rows", "status"}
+"""What audit.json has at least."""
 _TEXTS = 3
 """Answers that are shown for each leak."""
 _LEAKS = 6
@@ -64,6 +66,8 @@ def read_audit(folder: Path, redact: bool | None) -> Audit:
     hide = bool(run.plan.get("redact", False)) if redact is None else redact
     try:
         found = json.loads((folder / "audit.json").read_text("utf-8"))
+        if missing := sorted(_PARTS - found.keys()):
+            raise KeyError(missing[0])
         if hide:
             secrets = Mask({*found["entities"].values(), *_texts(run.samples)})
             found, run = _hidden(found, secrets), redacted(run)
@@ -198,8 +202,12 @@ def _spoken(audit: Audit, row: Row) -> list[tuple[Mapping[str, str], float]]:
     else:
         attack = next((a for a in audit.found["attacks"] if a["attack"] == row["attack"]), None)
         points = attack["runs"].get("after", {"points": ()})["points"] if attack else ()
-        chosen = [p for p in points if row["count"] > 1 or p["label"] == row["label"]]
-        found = [(said, p["values"].get(row["metric"], {}).get(said["id"], 0.0)) for p in chosen for said in p["said"]]
+        if row["count"] == 1:
+            chosen = [p for p in points if p["label"] == row["label"]]
+        else:  # all together, or those of one strength
+            chosen = [p for p in points if row["label"].startswith(row["how"]) or p["at"] == row["at"]]
+        scores = [p["values"].get(row["metric"], {}) for p in chosen]
+        found = [(s, by.get(s["id"]) or 0.0) for p, by in zip(chosen, scores, strict=True) for s in p["said"]]
     return sorted(found, key=lambda pair: -pair[1])
 
 
