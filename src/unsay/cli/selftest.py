@@ -121,6 +121,27 @@ def audit(
     _end("selftest", found, page.audit(found), page.failed_audit(found), folder)
 
 
+@selftest.command("metrics")
+def metrics(seed: Seed = 0, out: Out = None, quiet: Quiet = False, debug: Debug = False) -> None:
+    """Do the metrics tell models that know from models that do not, and do attacks change what they say?
+
+    The meta-evaluation of OpenUnlearning on a tiny model: 24 models, 6 unlearned ones, relearning and quantisation.
+    AUCs have intervals; robustness is given by each of its formulas. Takes minutes; there is nothing to pass.
+
+    [bold]Examples[/bold]
+
+      unsay selftest metrics
+      unsay selftest metrics --seed 1 --out runs/selftest
+    """
+    from ..report import selftest as page
+    from ..selftest.metrics import judge_metrics
+    from . import show
+
+    with show.reporter(quiet) as reporter:
+        found = judge_metrics(seed, reporter=reporter)
+    _end("metrics", found, page.metrics(found), [], out)
+
+
 def _end(name: str, found: dict[str, Any], text: str, failed: list[str], out: Path | None) -> None:
     """Print, keep, and leave with 1 where something failed."""
     from ..runs import atomic

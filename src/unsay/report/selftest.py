@@ -55,6 +55,25 @@ def failed(found: Mapping[str, Any]) -> list[str]:
     return [check["name"] for check in found["checks"] if check["passed"] is False] + powers
 
 
+def metrics(found: Mapping[str, Any]) -> str:
+    """A row for every metric, best overall first."""
+    formulas = ("R", "R symmetric", "Q", "Q as in the prose", "Q symmetric")
+    rows = []
+    for row in found["metrics"]:
+        faith = row["faithfulness"]
+        ends = f" [{faith['ci'][0]:.2f}, {faith['ci'][1]:.2f}]" if faith["ci"] else ""
+        parts = [number(row[name]["value"]) for name in formulas]
+        ranked = [number(row["robustness"]), number(row["overall"])]
+        rows.append([row["metric"], f"{number(faith['value'])}{ends}", *parts, *ranked, str(row["unlearned"])])
+    head = ["metric", "faithfulness (AUC)", *formulas, "robustness", "overall", "unlearned models"]
+    said = (
+        f"{found['knowing']} models that know, {found['ignorant']} that do not; {found['unlearned']} unlearned ones, "
+        "of which those count that kept the utility and that the metric itself takes for unlearned. "
+        "R, Q: a after, b before the attack; robustness is the harmonic mean of the two."
+    )
+    return f"{table(head, rows)}\n\n{said}\n"
+
+
 def audit(found: Mapping[str, Any]) -> str:
     """A row for every kind of planted model, a column for what the audits said, the two rates below."""
     audits = found["audits"]
