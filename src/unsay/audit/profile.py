@@ -30,7 +30,7 @@ _QUICK = (
     Item(attack="retain-finetune", settings={"steps": (2,)}),
     Item(attack="jailbreak", settings={"limit": 8}),
     Item(attack="leak-at-k"),
-    Item(attack="linear-path", settings={"places": (0.25, 0.5, 0.75)}),
+    Item(attack="linear-path", settings={"places": (0.5,)}),
 )
 _STANDARD = (
     Item(attack="removal"),
