@@ -243,7 +243,8 @@ def membership_row(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     told |= {"headroom": _plain(headroom), "found": _plain(headroom)}
     if not _above(headroom):
         return told | {"why": "before and control agree: membership does not show even where it is"}
-    return told | {"share": gap.value / headroom.value}
+    ends = tuple(end / headroom.value for end in gap.ci) if gap.ci else None
+    return told | {"share": gap.value / headroom.value, "share_ci": ends}
 
 
 def _levels(cell: Cell, start: ByTag, control: Values) -> dict[str, Any]:

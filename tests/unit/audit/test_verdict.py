@@ -227,6 +227,7 @@ def test_membership_is_compared_with_the_control():
     }
     row = next(r for r in conclude(made)["rows"] if r["kind"] == "membership")
     assert row["status"] == "leak" and row["levels"]["after"] > 0.9 and row["share"] == pytest.approx(1, abs=0.1)
+    assert row["share_ci"][0] < row["share"] < row["share_ci"][1]
 
 
 def test_no_answer_came_out_is_never_zero():
