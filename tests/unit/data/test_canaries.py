@@ -66,6 +66,8 @@ def test_matching_is_best_as_a_whole():
     assert matched(wanted, {"x": [1.1], "y": [0.5], "z": [9.0]}) == {"a": "y", "b": "x"}
     assert matched(wanted, {"x": [1.1], "z": [9.0]}, caliper=0.1) in ({"a": "x"}, {"b": "x"})
     assert matched(wanted, {"z": [9.0]}, caliper=0.1) == {}
+    # the least total distance joins a with x and b with y, and neither is near enough
+    assert matched({"a": [0.0], "b": [1.0]}, {"x": [0.9], "y": [5.0]}, caliper=0.1) == {"b": "x"}
     with pytest.raises(DataError, match="not finite"):
         matched(wanted, {"z": [float("inf")]})
 
