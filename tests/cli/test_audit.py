@@ -132,3 +132,13 @@ def test_every_profile_can_be_made():
         assert len(made) + len(absent) == len(items) and not absent
     full = {item.attack for item in PROFILES["full"]}
     assert full == set(registry.names("attacks")) and "relearn" in left_out("quick") and not left_out("full")
+
+
+def test_other_metrics_are_attacked_too(audit, models):
+    lexical = "metrics=[{name: kfr, judge: lexical, encoder: lexical, max_new_tokens: 8}]"
+    controls = [f"before={models / 'before'}", f"retrained={models / 'retrained'}"]
+    found, _, _ = audit("before", *controls, "attacks=[{name: precision, types: [bf16]}]", lexical, "out=kfr")
+    known = found["base"]["after"]["1 − KFR@forget"]
+    assert set(known) == {row.id for row in facts().forget} and set(known.values()) == {1.0}, "nothing is forgotten"
+    attacked = next(r for r in found["rows"] if (r["attack"], r["metric"]) == ("precision", "1 − KFR@forget"))
+    assert attacked["levels"]["after"] == 1.0 and attacked["levels"]["control"] < 1.0

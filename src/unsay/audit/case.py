@@ -59,7 +59,8 @@ def read_case(target: str, words: Iterable[str], profile: str) -> Case:
     Args:
         target: A finished run's folder, or a model folder, hub id or alias.
         words: ``key=value``: forget=, retain=, holdout= (needed where `target` is a model); before=, base= and
-            retrained=PATH[,PATH…], the controls; attacks= instead of the profile's; out=, seed=, redact= and other
+            retrained=PATH[,PATH…], the controls; attacks= instead of the profile's; metrics=
+            besides the three that are always measured, such as [{name: kfr}]; out=, seed=, redact= and other
             settings of a plan.
         profile: quick, standard or full.
 
@@ -80,7 +81,8 @@ def read_case(target: str, words: Iterable[str], profile: str) -> Case:
     name = f"audit-{profile}"
     inside = folder / "audits" / profile
     out = plan.out if "out" in changes else str(inside if finished else Path("runs") / f"audit-{_word(target)}")
-    plan = dataclasses.replace(plan, name=name, out=out, model=models["after"], teach=None, metrics=())
+    plan = dataclasses.replace(plan, name=name, out=out, model=models["after"], teach=None)
+    plan = plan if "metrics" in changes else dataclasses.replace(plan, metrics=())
     # Only what is written down can be resumed as the same plan, so all controls are.
     controls = ",".join(f"{tag}={spec.path}" for tag, spec in models.items() if tag != "after")
     plan = dataclasses.replace(plan, retrained=controls or None)

@@ -27,7 +27,7 @@ from ..metrics.min_k import MinK
 from ..metrics.min_k_pp import MinKPp
 from ..metrics.probability import Probability
 from ..metrics.rouge import Rouge
-from ..metrics.score import Metric, metric_id
+from ..metrics.score import Metric, Score, metric_id
 from ..metrics.zlib_ratio import ZlibRatio
 from ..naming import digest, file_digest
 from ..report.report import write_report
@@ -48,6 +48,8 @@ VERSION = 1
 """Part of every stage's key; raise it when the meaning of a number changes."""
 READING = "reading"
 """What inspections measure takes the place of a metric under this name."""
+TURNED = "1 − KFR"
+"""A row that counts as forgotten is 0, like everything that is not known."""
 _BITS = 4
 _SHOWN = 3
 """Answers that are written out for each attacked model."""
@@ -121,6 +123,7 @@ class _Audit:
         self._run, self._case, self._subjects, self._store = run, case, subjects, Store()
         self._spoken = _spoken(case.words)
         self._forced: tuple[Metric, ...] = (Probability(split="forget"), ExtractionStrength(split="forget"))
+        self._free = (self._spoken, *case.plan.metrics)
         self._refused: dict[str, str] = {}
 
     def record(self) -> dict[str, Any]:
@@ -177,14 +180,14 @@ class _Audit:
 
         splits = {"forget": self._case.asked, "holdout": self._case.data.holdout}
         attacks = (LossAttack(), ZlibRatio(), MinK(), MinKPp()) if self._case.data.holdout else ()
-        judge = Evaluator(splits, (*self._forced, self._spoken, *attacks), store=self._store, run=self._run)
+        judge = Evaluator(splits, (*self._forced, *self._free, *attacks), store=self._store, run=self._run)
         for tag, subject in self._subjects.items():
             with self._run.stage(f"measure {tag}", key=digest([VERSION, subject.fingerprint, self._rows])) as stage:
                 judge.measure(tag, fingerprint=subject.fingerprint, load=subject.load, release=subject.drop)
                 effort = judge.effort(tag)
                 stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
         self._run.write_jsonl("samples.jsonl", judge.samples())
-        found = {tag: {name: dict(s.per_example) for name, s in by.items()} for tag, by in judge.scores().items()}
+        found = {tag: _values(by) for tag, by in judge.scores().items()}
         names = {metric_id(metric) for metric in attacks}
         return {
             "base": {tag: {n: v for n, v in by.items() if n not in names} for tag, by in found.items()},
@@ -227,9 +230,10 @@ class _Audit:
         """One attack on one model, from the store when anybody has run it there before."""
         subject = self._subjects[tag]
         item = self._case.item(name)
+        speaks = item.speaks or len(self._free) > 1
         before = self._subjects.get("before") if _compares(attack) else None
         source = inspect.getfile(type(attack))
-        parts = [VERSION, encode(attack), file_digest(Path(source)), item.speaks, item.seeds, self._rows]
+        parts = [VERSION, encode(attack), file_digest(Path(source)), speaks, item.seeds, self._rows]
         parts += [
             tag == "after",
             subject.fingerprint,
@@ -237,7 +241,7 @@ class _Audit:
             self._run.seed,
             self._case.words,
         ]
-        parts += [encode(self._run.plan.train.precision), metric_id(self._spoken)]
+        parts += [encode(self._run.plan.train.precision), *map(encode, self._free)]
         key = digest(parts)
         with self._run.stage(f"attack {name} on {tag}", key=key) as stage:
             if kept := self._store.get_table(key):
@@ -247,7 +251,7 @@ class _Audit:
             try:
                 for seed in range(item.seeds):
                     sub = self._run.sub(f"attacks/{name}/{tag}-{seed}", seed=self._run.seed + seed)
-                    points += [{**point, "seed": seed} for point in self._points(attack, tag, sub, before, item.speaks)]
+                    points += [{**point, "seed": seed} for point in self._points(attack, tag, sub, before, speaks)]
             except _REFUSALS as error:
                 return {"axis": axis, "points": [], "refused": error.message}
             found = {"axis": axis, "points": points}
@@ -295,9 +299,9 @@ class _Audit:
 
     def _probed(self, probe: Probe, same: bool, tag: str, speaks: bool) -> dict[str, Any]:
         """The knowledge metrics of one attacked model, or of a model asked otherwise."""
-        metrics = (*self._forced, self._spoken) if speaks else self._forced
+        metrics = (*self._forced, *self._free) if speaks else self._forced
         judge = self._judge(probe.lm, self._asked(probe), metrics, tag, same)
-        values = {name: dict(score.per_example) for name, score in judge.scores()[tag].items()}
+        values = _values(judge.scores()[tag])
         said = _answers(judge, tag) if speaks and tag == "after" else []
         kind = "questions" if same else "weights"
         return {"label": probe.label, "at": probe.at, "kind": kind, "values": values, "said": said}
@@ -317,6 +321,16 @@ class _Audit:
         judge = Evaluator({"forget": rows}, metrics, store=self._store, run=self._run)
         judge.measure(tag, lm, fingerprint=self._subjects[tag].fingerprint if same else "")
         return judge
+
+
+def _values(scores: Mapping[str, Score]) -> dict[str, dict[str, float]]:
+    """By metric and example, so that up is more knowledge."""
+    return {
+        name.replace("kfr", TURNED, 1) if (turned := name.startswith("kfr@")) else name: {
+            i: 1.0 - v if turned else v for i, v in score.per_example.items()
+        }
+        for name, score in scores.items()
+    }
 
 
 def _answers(judge: Evaluator, tag: str) -> list[dict[str, str]]:
