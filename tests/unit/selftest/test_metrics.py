@@ -72,5 +72,5 @@ def test_on_models_the_likelihood_metrics_are_faithful(monkeypatch):
     rows = {row["metric"]: row for row in found["metrics"]}
     assert set(rows) == {metric_id(metric) for metric in own.METRICS}
     for name in ("extraction-strength@forget", "probability@forget", "truth-ratio@forget"):
-        assert rows[name]["faithfulness"]["value"] > 0.9
+        assert rows[name]["faithfulness"]["value"] > 0.8
     assert any(row["unlearned"] for row in rows.values())
