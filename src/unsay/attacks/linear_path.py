@@ -7,7 +7,8 @@ Paper    Siddiqui et al. (2025). From Dormant to Deleted: Tamper-Resistant Unlea
          Regularization. arXiv:2505.22310 (distance and linear connection to the model before predict how soon
          relearning succeeds)
 Limits   At α = 1 everything is back by construction; what counts is the course, beside that of the retrained model.
-Differs  L is the loss per answer token on forget rows, and on at most 64 utility or retain rows.
+Differs  L is the loss per answer token on forget rows, and on at most 64 utility or retain rows, in
+         `train.precision`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import MethodError, PlanError
+from ..measure.working import resolve_precision, working
 from ..models.patches import unpatched
 from ..models.weights import distance, extrapolate
 from ..training.batch import encode_rows
@@ -93,8 +95,9 @@ def barrier(losses: Mapping[float, float]) -> float:
 def _losses(lm: LM, sides: Mapping[str, Sequence[Example]], run: Run) -> dict[str, float]:
     """Negative log-probability per answer token of each side's rows."""
     found = {}
-    for side, members in sides.items():
-        rows = encode_rows(members, lm.template, run.plan.data.max_length)
-        logps = scan(lm.model, rows, lm.template.pad_id, answer_logps)
-        found[side] = -sum(float(own.sum(dtype="float64")) for own in logps) / sum(len(own) for own in logps)
+    with working(lm, resolve_precision(run.train.precision, lm.device)) as subject:
+        for side, members in sides.items():
+            rows = encode_rows(members, lm.template, run.plan.data.max_length)
+            logps = scan(subject.model, rows, lm.template.pad_id, answer_logps)
+            found[side] = -sum(float(own.sum(dtype="float64")) for own in logps) / sum(len(own) for own in logps)
     return found

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unsay.attacks.linear_path import LinearPath, barrier
-from unsay.config.plan import Adapter
+from unsay.config.plan import Adapter, Train
 from unsay.errors import MethodError, ModelError, PlanError
 from unsay.models.adapters import attach
 from unsay.runs.run import Run
@@ -16,7 +16,7 @@ from unsay.testing import facts, knowing_lm, mean_nll, tiny_lm
 def test_ends_and_middle():
     before, after = knowing_lm(), tiny_lm()
     prints = before.fingerprint(), after.fingerprint()
-    run = Run.temporary()
+    run = Run.temporary(Train(precision="fp32"))
     found = list(LinearPath(places=(1.0, 0.5)).probes(after, facts(), run, before=before))
     assert [(p.label, p.at) for p in found] == [("alpha-0.5", 0.5), ("alpha-1", 1.0)]
     assert found[1].lm.fingerprint() == prints[0]
