@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import DamagedError
 from ..runs import atomic
 from .audit_figure import draw
-from .audit_words import WORDS, Row, findings, headline, metric, place, sentence, size, way
+from .audit_words import Row, findings, headline, metric, place, sentence, size, verdict, way
 from .experiment import Banner, Part, Picture, Table, write_page
 from .folder import RunFolder, Sample, read_run
 from .redact import Mask, redacted
@@ -147,7 +147,8 @@ def _parts(audit: Audit) -> Iterator[Part]:
 _RULE = (
     "Excess = (attacked − unattacked) in the model, minus the same in a model that never saw the rows; share is the "
     "excess over the distance between the model before and that control. Leak: clearly above 0 and at least a tenth of "
-    "that distance. No excess: shown to be less than that. Inconclusive is no pass: a control is missing or failed."
+    "that distance, and above the attacked control. No excess: shown to be less than that. Inconclusive is no pass: a "
+    "control is missing or failed."
 )
 
 
@@ -162,7 +163,7 @@ def _table(found: Mapping[str, Any]) -> Table:
         share = percent(row["share"]) if row.get("share") is not None else "–"
         size = f"{row['n']} ({row['clusters']})" if row.get("clusters") else str(row["n"])
         tests = [number(row.get("p")), number(row.get("p_holm"))]
-        about = [place(row), metric(row), WORDS[row["status"]]]
+        about = [place(row), metric(row), verdict(row)]
         lines.append([*about, *told, excess, share, *tests, size])
     return Table("Unattacked → attacked; n counts rows (entities)", header, lines)
 
@@ -272,7 +273,7 @@ def overview(folder: Path) -> tuple[list[str], list[str], list[list[str]]]:
         spread = f" [{number(ci[0], 2)}, {number(ci[1], 2)}]" if ci else ""
         excess = f"{number(row.get('excess'))}{spread}"
         part = percent(share) if share is not None else "–"
-        lines.append([place(row), metric(row), WORDS[row["status"]], excess, part, size(row)])
+        lines.append([place(row), metric(row), verdict(row), excess, part, size(row)])
     names = sentence_list(dict.fromkeys(one["name"] for one in found["not_tested"]))
     said = [headline(found), f"grade {found['grade']}: {found['grade_reason']}", f"not tested: {names}"]
     notes = [f"note: {note}" for note in audit.run.manifest.get("notes") or ()]

@@ -20,6 +20,13 @@ _PLAIN = ("none", "membership")
 """What is no attack with strengths."""
 
 
+def verdict(row: Row) -> str:
+    """A row's status in words; what rose clearly, from below the control to no more than the control, is no leak."""
+    if row["status"] == "none" and row.get("ci") and row["ci"][0] > 0 and row["excess"] >= row["margin"]:
+        return "not above the control"
+    return WORDS[row["status"]]
+
+
 def headline(found: Mapping[str, Any]) -> str:
     """The audit in one sentence."""
     rows, worst = found["rows"], found["rows"][0] if found["rows"] else {}
@@ -47,7 +54,7 @@ def title(row: Row) -> str:
         return f"{place(row)} {verb} {part} of what there was to forget by {name}"
     if row["status"] == "over":
         return f"By {name} the model lies below one that never saw the rows, which marks them as well"
-    return f"{place(row)} by {name}: {WORDS[row['status']]}"
+    return f"{place(row)} by {name}: {verdict(row)}"
 
 
 def sentence(row: Row) -> str:

@@ -9,6 +9,7 @@ import pytest
 from unsay.audit.verdict import conclude
 from unsay.errors import DamagedError
 from unsay.report.audit import overview
+from unsay.report.audit_words import verdict
 from unsay.report.report import write_report
 
 METRIC = "probability@forget"
@@ -79,3 +80,13 @@ def test_a_damaged_file_is_named(folder):
     (folder / "audit.json").write_text("{}")
     with pytest.raises(DamagedError, match=r"audit\.json"):
         write_report(folder)
+
+
+def test_what_comes_back_to_the_level_of_the_control_is_not_called_no_excess():
+    row = {"status": "none", "excess": 0.08, "ci": [0.07, 0.09], "margin": 0.05}
+    assert verdict(row) == "not above the control"
+    assert verdict(row | {"excess": 0.04}) == verdict(row | {"ci": [-0.01, 0.09]}) == "no excess"
+    assert (
+        verdict(row | {"ci": None}) == "no excess"
+        and verdict({"status": "inconclusive", "ci": [0.1, 0.2]}) == "inconclusive"
+    )
