@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,10 @@ from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache
 
 from ..models.layers import backbone
-from ..training.weights import Weights, pick_precision
 from .keys import padded
 
 if TYPE_CHECKING:
-    from ..models.lm import LM
-    from ..runs.run import Run
+    pass
 
 _TAKES: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()
 
@@ -112,18 +109,3 @@ def _start(cache: Any, row: int, length: int) -> Start:
     return Start(
         length, tuple((o.keys[row, :, :length].clone(), o.values[row, :, :length].clone()) for o in cache.layers)
     )
-
-
-@contextlib.contextmanager
-def working(lm: LM, run: Run) -> Iterator[None]:
-    """Within, no weight asks for a gradient, and the network computes in ``train.precision``; no weight changes."""
-    asked = [p for p in lm.model.parameters() if p.requires_grad]
-    for parameter in asked:
-        parameter.requires_grad_(False)
-    weights = Weights(lm.model, pick_precision(run.train.precision, lm.device))
-    try:
-        yield
-    finally:
-        weights.release()
-        for parameter in asked:
-            parameter.requires_grad_(True)

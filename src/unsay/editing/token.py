@@ -30,8 +30,9 @@ from ..errors import MethodError
 from ..models.layers import backbone, head, head_is_plain
 from ..models.unlearning_token import TEXT as TEXT
 from ..naming import derive_seed
+from ..training.weights import working
 from .keys import padded
-from .starts import Start, inputs, starts, takes_starts, working
+from .starts import Start, inputs, starts, takes_starts
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -239,7 +240,7 @@ def learn(
     if not head_is_plain(lm.model):
         raise MethodError(f"{type(lm.model).__name__} has a head that is not understood", "use alpha-edit: no token")
     learner = _Learner(lm, token, rows, pairs, retain, how, run)
-    with working(lm, run):
+    with working(lm.model, run.train.precision, lm.device):
         return learner.learn()
 
 

@@ -20,8 +20,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..data.batch import groups
 from ..models.layers import backbone, decoder_layers, head_is_plain, logits_of
+from ..training.weights import working
 from .keys import padded
-from .starts import Start, inputs, starts, takes_starts, working
+from .starts import Start, inputs, starts, takes_starts
 from .subjects import Place, Request
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def values(lm: LM, layer: int, wishes: Sequence[Wish], how: Value, run: Run) -> 
     ]
     width = lm.model.get_input_embeddings().weight.shape[1]
     deltas, reached = torch.zeros(len(wishes), width), torch.zeros(len(wishes))
-    with working(lm, run), run.progress("values", len(wishes), "requests") as bar:
+    with working(lm.model, run.train.precision, lm.device), run.progress("values", len(wishes), "requests") as bar:
         head_is_plain(lm.model), takes_starts(lm.model)  # both run the network, which must not happen amid the steps
         for group in groups(sizes, run.train.micro_tokens):
             run.check_stop()
@@ -273,7 +274,7 @@ def first_tokens(lm: LM, asked: Sequence[tuple[tuple[int, ...], int]], run: Run)
     """
     asked = [asked[i * len(asked) // _ASKED] for i in range(_ASKED)] if len(asked) > _ASKED else asked
     hits, likely = 0, 0.0
-    with torch.no_grad(), working(lm, run):
+    with torch.no_grad(), working(lm.model, run.train.precision, lm.device):
         for group in groups([len(ids) for ids, _ in asked], _TOKENS):
             run.check_stop()
             ids = padded([asked[i][0] for i in group], lm.template.pad_id).to(lm.device)

@@ -27,6 +27,7 @@ from ..models.search import bracket, largest_share
 from .batch import Row, encode_rows
 from .scan import answer_hits, answer_logps, scan, strength
 from .step import View
+from .weights import working
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -79,7 +80,11 @@ def farthest(
     kept = kept_rows(data, run.seed)
     start = line.at(0.0)
     rows = {"forget": encode_rows(data.forget, start.template), "keep": encode_rows(kept, start.template)}
-    floor = probability(start, encode_rows(data.holdout, start.template)) if data.holdout else None
+    precision = run.train.precision
+    floor = None
+    if data.holdout:
+        with working(start.model, precision, start.device):
+            floor = probability(start, encode_rows(data.holdout, start.template))
     points: dict[float, Point] = {}
 
     def excess(s: float) -> float:
@@ -87,7 +92,8 @@ def farthest(
         if s not in points:
             run.check_stop()
             subject = line.at(s)
-            points[s] = Point(float(s), probability(subject, rows["forget"]), probability(subject, rows["keep"]))
+            with working(subject.model, precision, subject.device):
+                points[s] = Point(float(s), probability(subject, rows["forget"]), probability(subject, rows["keep"]))
             bar.advance()
         over = [1 - points[s].keep / (keep * points[0.0].keep)]
         over += [] if floor is None else [1 - points[s].forget / floor]

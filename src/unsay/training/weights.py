@@ -6,9 +6,10 @@ are added up in float32: weights kept in bfloat16 would round most updates of a 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -117,6 +118,21 @@ class Weights:
                 self._started.add(id(total))
 
         return collect
+
+
+@contextlib.contextmanager
+def working(model: nn.Module, wanted: str, device: torch.device) -> Iterator[None]:
+    """Within, no weight asks for a gradient, and the network computes in `wanted` precision; no weight changes."""
+    asked = [p for p in model.parameters() if p.requires_grad]
+    for parameter in asked:
+        parameter.requires_grad_(False)
+    weights = Weights(model, pick_precision(wanted, device))
+    try:
+        yield
+    finally:
+        weights.release()
+        for parameter in asked:
+            parameter.requires_grad_(True)
 
 
 def pick_precision(wanted: str, device: torch.device) -> Precision:
