@@ -61,6 +61,20 @@ def test_near_the_best_of_a_dense_grid_at_a_tenth_of_the_looks(method):
     assert len(found.points) <= 12
 
 
+def test_looks_in_bfloat16_find_the_same_and_leave_float32_weights():
+    lm, moved = knowing_lm(), after()
+    found = {}
+    for precision in ("fp32", "bf16"):
+        line = Line(lm, moved)
+        with Run.temporary(dataclasses.replace(TRAIN, precision=precision)) as run:
+            found[precision] = farthest(line, facts(), run, keep=0.9, most=4.0)
+        assert line.at(0.0).fingerprint() == lm.fingerprint()
+    one, other = found["fp32"], found["bf16"]
+    assert other.points[0].forget == pytest.approx(one.points[0].forget, rel=0.02)
+    assert other.points[0].forget != one.points[0].forget, "the second did not look in bf16"
+    assert other.chosen == pytest.approx(one.chosen, rel=0.1)
+
+
 def test_it_stops_at_the_holdout_level():
     """With retain rows that may be lost altogether, forgetting still ends where rows never seen are."""
     lm, moved = knowing_lm(), after(GradAscent(), lr=6e-3)
