@@ -16,6 +16,7 @@ from unsay.models.lm import LM
 from unsay.runs.run import Run
 from unsay.training.batch import encode_rows
 from unsay.training.coefficient import farthest, kept_rows, probability
+from unsay.training.weights import working
 
 KEEP = 0.9
 
@@ -34,7 +35,8 @@ def compare(folder, places, most):
     for i in range(1, places + 1):
         s = most * i / places
         lm = line.at(s)
-        grid.append((s, *(probability(lm, rows[name]) for name in ("f", "k"))))
+        with working(lm.model, run.train.precision, lm.device):
+            grid.append((s, *(probability(lm, rows[name]) for name in ("f", "k"))))
     fits = [(p, s) for s, p, k in grid if k >= KEEP * start.keep and (found.floor is None or p >= found.floor)]
     best, at = min(fits, default=(start.forget, 0.0))
     return {

@@ -24,7 +24,7 @@ COMMANDS = {
     ],
     "forget05": [
         *("bench", "trade-off", "tofu-smollm2", "benchmark.split=forget05", "benchmark.retain_limit=30"),
-        *("train.lr=4e-5", "train.epochs=3", "--alphas", "1,auto"),
+        *("train.lr=2e-5", "train.epochs=2", "--alphas", "1,auto"),
     ],
 }
 BASES = ("npo", "grad-diff", "grad-ascent", "kl-min", "undial", "sim-npo")

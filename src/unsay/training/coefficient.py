@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..runs.run import Run
 
 _SAMPLE = 64
-"""Rows to keep that are looked at."""
+"""Rows of each kind that are looked at, at most."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def farthest(
 
     Args:
         line: From before to after.
-        data: Forget rows; utility or retain rows; holdout rows if there are any.
+        data: Forget rows; utility or retain rows; holdout rows if there are any. At most 64 of each are looked at.
         run: Seed, progress, signals.
         keep: κ.
         most: Largest s.
@@ -79,12 +79,13 @@ def farthest(
     """
     kept = kept_rows(data, run.seed)
     start = line.at(0.0)
-    rows = {"forget": encode_rows(data.forget, start.template), "keep": encode_rows(kept, start.template)}
+    asked = _some(data.forget, run.seed)
+    rows = {"forget": encode_rows(asked, start.template), "keep": encode_rows(kept, start.template)}
     precision = run.train.precision
     floor = None
     if data.holdout:
         with working(start.model, precision, start.device):
-            floor = probability(start, encode_rows(data.holdout, start.template))
+            floor = probability(start, encode_rows(_some(data.holdout, run.seed), start.template))
     points: dict[float, Point] = {}
 
     def excess(s: float) -> float:
@@ -114,7 +115,11 @@ def kept_rows(data: ForgetData, seed: int) -> list[Example]:
     kept = list(data.utility or data.retain)
     if not kept:
         raise MethodError("what is chosen automatically needs rows to keep", "give retain=, or a number")
-    return Random(seed).sample(kept, _SAMPLE) if len(kept) > _SAMPLE else kept
+    return _some(kept, seed)
+
+
+def _some(rows: Sequence[Example], seed: int) -> list[Example]:
+    return Random(seed).sample(rows, _SAMPLE) if len(rows) > _SAMPLE else list(rows)
 
 
 def _last_within(excess: Callable[[float], float], most: float, near: float, doublings: int) -> float:
