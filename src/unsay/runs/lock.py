@@ -67,9 +67,20 @@ def holder(folder: Path) -> str:
     for _ in range(20):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             said = json.loads((folder / NAME).read_text())
-            return f"process {said['pid']} on {said['host']} since {said['started']}"
-        time.sleep(0.02)  # it has the lock and is about to write its name
+            if not _gone(int(said["pid"]), said["host"]):
+                return f"process {said['pid']} on {said['host']} since {said['started']}"
+        time.sleep(0.02)  # it has the lock and is about to write its name, perhaps over that of one that was killed
     return "another process"
+
+
+def _gone(pid: int, host: str) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return host == socket.gethostname()
+    except OSError:
+        return False  # it is somebody else's
+    return False
 
 
 def _same_file(handle: int, path: Path) -> bool:

@@ -2,13 +2,14 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from unsay.errors import RunError
-from unsay.runs.lock import FolderLock
+from unsay.runs.lock import FolderLock, holder
 
 # Forks 50 starters that begin together; prints how each ended. The winner holds the folder until it is killed.
 DRIVER = """
@@ -73,6 +74,17 @@ def test_the_holder_is_named_at_once(tmp_path):
     assert "out=" in caught.value.hint
     lock.release()
     FolderLock(tmp_path).release()
+
+
+def test_one_that_is_gone_is_not_named(tmp_path):
+    """Between taking the lock and writing its name, the file has the name of the last holder, who was killed."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    said = {"pid": gone.pid, "host": socket.gethostname(), "started": "2026-01-01T00:00:00+00:00"}
+    (tmp_path / ".lock").write_text(json.dumps(said))
+    assert holder(tmp_path) == "another process"
+    (tmp_path / ".lock").write_text(json.dumps(said | {"host": "elsewhere"}))
+    assert holder(tmp_path).startswith(f"process {gone.pid} on elsewhere")
 
 
 def test_release_frees_the_folder_although_a_child_inherited_the_handle(tmp_path):
