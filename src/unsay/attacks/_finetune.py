@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +12,7 @@ from ..errors import PlanError
 from ..methods.fine_tune import FineTune
 from ..models.adapters import attach, merged
 from ..models.patches import unpatched
+from ._attack import Probe
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -68,6 +69,13 @@ def finetuned(
         start = attach(start, adapter, seed=run.seed)
     tuned = FineTune(on="forget").unlearn(start, ForgetData(forget=rows), run.sub(name, train=train))
     return replace(merged(tuned), origin=lm.origin)
+
+
+def curve(lm: LM, rows: Sequence[Example], run: Run, *, steps: Sequence[int], lr: float, batch: int) -> Iterator[Probe]:
+    """`finetuned` for every count of `steps`, fewest first; every count starts from `lm`."""
+    for count in sorted(steps):
+        name = f"step-{count}"
+        yield Probe(name, finetuned(lm, rows, run, name, lr=lr, batch=batch, steps=count), at=count)
 
 
 def check_steps(steps: Sequence[int], name: str = "steps") -> None:

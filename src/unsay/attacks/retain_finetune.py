@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..errors import MethodError
 from ._attack import Probe
-from ._finetune import check_recipe, check_steps, finetuned
+from ._finetune import check_recipe, check_steps, curve
 
 if TYPE_CHECKING:
     from ..data.example import ForgetData
@@ -49,8 +49,4 @@ class RetainFinetune:
         """
         if not data.retain:
             raise MethodError("retain-finetune needs retain rows, and there are none", "give retain=FILE.jsonl")
-        for count in sorted(self.steps):
-            name = f"step-{count}"
-            yield Probe(
-                name, finetuned(lm, data.retain, run, name, lr=self.lr, batch=self.batch, steps=count), at=count
-            )
+        yield from curve(lm, data.retain, run, steps=self.steps, lr=self.lr, batch=self.batch)
