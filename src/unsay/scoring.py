@@ -63,6 +63,13 @@ def score_row(tag: str, name: str, score: Score) -> dict[str, Any]:
     }
 
 
+def numbers(judge: Evaluator, tag: str) -> dict[str, Any]:
+    """Metric id → the numbers of a row of scores.json, of one model, for experiments that keep many."""
+    kept = ("value", "ci", "n", "clusters", "note", "extra")
+    rows = (score_row(tag, name, score) for name, score in judge.scores()[tag].items())
+    return {row["metric"]: {key: row[key] for key in kept} for row in rows}
+
+
 def metric_row(metric: Metric, wanted: str | None) -> dict[str, Any]:
     """What benchmark.json says about one metric, which should go the `wanted` way."""
     name = metric_id(metric)

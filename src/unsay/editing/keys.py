@@ -6,12 +6,11 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..data.batch import groups
-from ..models.layers import backbone
+from ..models.layers import backbone, padded
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -164,14 +163,6 @@ def pooled(requests: Sequence[Request], own: Tensor, other: Tensor | None = None
         return torch.stack(first)
     second = [part.mean(0) for part in other.split([len(r.others) for r in requests])]
     return (torch.stack(first) + torch.stack(second)) / 2
-
-
-def padded(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """[B, T] ids, padded on the right."""
-    ids = np.full((len(rows), max(map(len, rows))), pad_id, dtype=np.int64)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = row
-    return torch.from_numpy(ids)
 
 
 @contextlib.contextmanager

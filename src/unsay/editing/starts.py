@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache
 
-from ..models.layers import backbone
-from .keys import padded
+from ..models.layers import backbone, padded
 
 if TYPE_CHECKING:
     pass

@@ -27,11 +27,10 @@ from torch.nn.functional import cross_entropy, softplus
 from ..data.batch import groups
 from ..data.template import Template
 from ..errors import MethodError
-from ..models.layers import backbone, head, head_is_plain
+from ..models.layers import backbone, head, head_is_plain, padded
 from ..models.unlearning_token import TEXT as TEXT
 from ..naming import derive_seed
 from ..training.weights import working
-from .keys import padded
 from .starts import Start, inputs, starts, takes_starts
 
 if TYPE_CHECKING:

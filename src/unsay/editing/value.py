@@ -19,9 +19,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ..data.batch import groups
-from ..models.layers import backbone, decoder_layers, head_is_plain, logits_of
+from ..models.layers import backbone, decoder_layers, head_is_plain, logits_of, padded
 from ..training.weights import working
-from .keys import padded
 from .starts import Start, inputs, starts, takes_starts
 from .subjects import Place, Request
 

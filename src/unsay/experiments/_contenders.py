@@ -24,7 +24,7 @@ from ..naming import digest
 from ..pipeline import Work
 from ..runs.run import Run
 from ..runs.store import Store
-from ..scoring import score_row
+from ..scoring import numbers
 
 if TYPE_CHECKING:
     from ..methods._protocol import Method
@@ -122,6 +122,4 @@ def measured(
     """
     judge = Evaluator(splits, list({metric_id(m): m for m in metrics}.values()), store=Store(), run=run)
     judge.measure(tag, **model)
-    kept = ("value", "ci", "n", "clusters", "note", "extra")
-    rows = (score_row(tag, name, score) for name, score in judge.scores()[tag].items())
-    return {row["metric"]: {key: row[key] for key in kept} for row in rows}
+    return numbers(judge, tag)

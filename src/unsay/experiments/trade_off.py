@@ -32,7 +32,7 @@ from ..runs import atomic
 from ..runs.reporter import Reporter
 from ..runs.run import Run
 from ..runs.store import Store
-from ..scoring import score_row
+from ..scoring import numbers
 from ..selection import choose_epoch
 from ..subjects import Subject, Subjects
 
@@ -111,7 +111,7 @@ def trade_off(
             raise PlanError("forget quality needs a retrained model", "retrained=PATH, or teach.retrained=true")
         bench = _Bench(work, metrics, before, retrained)
         judge = bench.judge(run)
-        found: dict[str, Any] = {tag: _scores(judge, tag) for tag in ("before", "retrained")}
+        found: dict[str, Any] = {tag: numbers(judge, tag) for tag in ("before", "retrained")}
         found |= {"keep": KEEP, "walks": []}
         for seed in seeds:
             for method in methods:
@@ -145,7 +145,7 @@ def _walk(run: Run, bench: _Bench, method: Method, seed: int, alphas: tuple[floa
             _train(sub, bench, method)
             judge = bench.judge(sub)
             epochs = _epochs(sub, judge)
-            base = _choose(_scores(judge, "before"), [point["scores"] for point in epochs])
+            base = _choose(numbers(judge, "before"), [point["scores"] for point in epochs])
             sub.note(f"{label}: base epoch {base['epoch']}, which keeps {base['keep']:.0%} of the utility")
             found = {"method": label, "seed": seed, **base, "epochs": epochs}
             found["uipe"] = _extrapolated(sub, bench, judge, base["epoch"], alphas)
@@ -177,7 +177,7 @@ def _epochs(sub: Run, judge: Evaluator) -> list[dict[str, Any]]:
         last += 1
         judge.measure(f"epoch {last}", LM.load(str(_weights(sub, last))))
     # scored together, since every measuring lets go of the scores there were
-    return [{"epoch": epoch, "scores": _scores(judge, f"epoch {epoch}")} for epoch in range(1, last + 1)]
+    return [{"epoch": epoch, "scores": numbers(judge, f"epoch {epoch}")} for epoch in range(1, last + 1)]
 
 
 def _choose(before: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -210,14 +210,7 @@ def _extrapolated(
             about |= {"alpha": walk.chosen - 1, "looks": len(walk.points)}
         judge.measure(f"alpha {wanted}", line.at(1 + about["alpha"]))
         found.append(about)
-    return [{**about, "scores": _scores(judge, f"alpha {w}")} for about, w in zip(found, alphas, strict=True)]
-
-
-def _scores(judge: Evaluator, tag: str) -> dict[str, Any]:
-    """Metric id → the numbers of a row of scores.json."""
-    kept = ("value", "ci", "n", "clusters", "note", "extra")
-    rows = (score_row(tag, name, score) for name, score in judge.scores()[tag].items())
-    return {row["metric"]: {key: row[key] for key in kept} for row in rows}
+    return [{**about, "scores": numbers(judge, f"alpha {w}")} for about, w in zip(found, alphas, strict=True)]
 
 
 def _weights(sub: Run, epoch: int) -> Path:

@@ -11,6 +11,7 @@ from ..data.batch import groups
 from ..data.template import Template
 from ..errors import DataError
 from ..metrics.have import FirstChoice
+from ..models.layers import padded
 from ..models.lm import LM
 from ..models.unlearning_token import unlearning_token
 from .texts import Ask
@@ -80,11 +81,9 @@ class FirstTokenSweep:
     def _read(self, model: Working, group: Sequence[int]) -> tuple[dict[Ask, FirstChoice], int]:
         rows, device = [self._rows[i] for i in group], self._lm.device
         lengths = torch.tensor([len(ids) for _, ids in rows])
-        padded = torch.full((len(rows), int(lengths.max())), self._lm.template.pad_id)
-        for i, (_, ids) in enumerate(rows):
-            padded[i, : len(ids)] = torch.tensor(ids)
+        ids = padded([ids for _, ids in rows], self._lm.template.pad_id).to(device)
         # Padding on the right only, where causal attention needs no mask.
-        states = model.states(input_ids=padded.to(device), use_cache=False)
+        states = model.states(input_ids=ids, use_cache=False)
         each = torch.arange(len(rows), device=device)
         last = states[each, (lengths - 1).to(device)]
         found = vocabulary_stats(last, model.logits, each, torch.full_like(each, int(self._token or 0)))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..data.batch import groups
 from ..errors import ModelError
 from ..metrics.have import LayerStats
-from ..models.layers import backbone, decoder_layers
+from ..models.layers import backbone, decoder_layers, padded
 from ..models.lm import LM
 from .texts import Ask, encoded
 from .token_stats import MICRO_TOKENS
@@ -78,12 +78,10 @@ class LensSweep:
     def _read(self, model: Working, norm: nn.Module, group: Sequence[int]) -> tuple[dict[Ask, LayerStats], int]:
         rows, device = [self._rows[i] for i in group], self._lm.device
         lengths = torch.tensor([len(ids) for _, ids, _ in rows])
-        padded = torch.full((len(rows), int(lengths.max())), self._lm.template.pad_id)
-        for i, (_, ids, _) in enumerate(rows):
-            padded[i, : len(ids)] = torch.tensor(ids)
+        ids = padded([ids for _, ids, _ in rows], self._lm.template.pad_id).to(device)
         # Padding on the right only, where causal attention needs no mask.
         with outputs(model) as seen:
-            model.states(input_ids=padded.to(device), use_cache=False)
+            model.states(input_ids=ids, use_cache=False)
         at = (torch.arange(len(rows), device=device), (lengths - 1).to(device))
         hidden = torch.stack([states[at] for states in seen], 1)  # [B, L, D]
         depth = hidden.shape[1]

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batch import groups
-from ..editing.keys import padded
 from ..errors import ModelError
 from ..measure.lens import final_norm, layers_of, outputs
 from ..measure.vocabulary import vocabulary_stats
 from ..measure.working import Working, working
+from ..models.layers import padded
 from ..models.lm import LM
 
 _TOKENS = 2048

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batch import groups
-from ..editing.keys import padded
 from ..measure.lens import outputs, tensor_of
+from ..models.layers import padded
 from .inside import Inside
 from .texts import Text
 

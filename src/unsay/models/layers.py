@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -179,3 +181,11 @@ def mlp_output(block: nn.Module) -> nn.Module:
 def mlp_norm(block: nn.Module) -> nn.Module | None:
     """The norm between the MLP and the residual stream, where a family has one (Gemma 2 and 3)."""
     return next((module for name, module in block.named_children() if name in _MLP_NORM), None)
+
+
+def padded(rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
+    """[B, T] ids, padded on the right."""
+    ids = np.full((len(rows), max(map(len, rows))), pad_id, dtype=np.int64)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = row
+    return torch.from_numpy(ids)

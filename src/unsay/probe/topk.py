@@ -71,9 +71,9 @@ def distributions(lm: LM, asked: Sequence[Text], at: At) -> list[NDArray[np.floa
     import torch
 
     from ..data.batch import groups
-    from ..editing.keys import padded
     from ..measure.working import working
     from ..mechanism.lens import next_tokens
+    from ..models.layers import padded
 
     out: list[NDArray[np.float32]] = [np.zeros((0, 0), np.float32)] * len(asked)
     with working(lm, "fp32") as model:
