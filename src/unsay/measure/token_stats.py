@@ -1,13 +1,15 @@
 """Teacher-forced statistics of answer tokens: one forward per distinct text, whatever number of metrics reads it.
 
-All answers to one prompt are scored in one forward over their token tree (`tree.py`); trees of similar size share a
-batch; the head runs on the positions that predict an answer token, and reduces the vocabulary there (`vocabulary.py`).
+All answers to one prompt are scored in one forward over their token tree (`tree.py`); what all prompts begin with is
+read once (`prefix.py`); trees of similar size share a batch; the head runs on the positions that predict an answer
+token, and reduces the vocabulary there (`vocabulary.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from ..data.template import Encoded
 from ..metrics.have import AnswerStats
 from ..models.lm import LM
 from ..models.patches import configs
+from .prefix import Prefix, common, hides, plain_cache
 from .texts import Ask, encoded
 from .tree import Tree, grow
 from .vocabulary import Positions, vocabulary_stats
@@ -27,6 +30,10 @@ VERSION = 1
 """Part of every store key; raise it when the same model and texts would come out as other numbers."""
 
 MICRO_TOKENS = 2048
+_COPIES = 8
+"""Keys and values of a prefix are copied for each row: at most so many times the budget's tokens."""
+
+_TRIED: dict[tuple[Any, ...], bool] = {}
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Sweep:
         micro_tokens: Tokens (padding included) of one forward; the memory knob.
 
     Attributes:
-        tokens: Real tokens that will go through the model, if it takes token trees.
+        tokens: Real tokens that will go through the model, if it takes token trees and continues from a prefix.
         cut: Texts whose answers are longer than the limit.
 
     Raises:
@@ -72,7 +79,9 @@ class Sweep:
         left = [(a, e) for a, e in zip(every, whole, strict=True) if a not in skip]
         self._asks, self._rows = [a for a, _ in left], [e for _, e in left]
         self._trees = _trees(self._rows, micro_tokens)
-        self.tokens = sum(map(len, self._trees))
+        # The position before an answer predicts its first token, so it must not be in the prefix.
+        self._common = common([(t.tokens, t.before_all) for t in self._trees])
+        self.tokens = sum(map(len, self._trees)) - max(0, len(self._trees) - 1) * len(self._common)
 
     def run(self, precision: str = "auto") -> Iterator[Scored]:
         """One batch after the other; every text appears in exactly one.
@@ -83,20 +92,27 @@ class Sweep:
         if not self._trees:
             return
         with working(self._lm, resolve_precision(precision, self._lm.device)) as model:
-            trees = self._trees
-            if not _takes_trees(model, trees):
+            trees, prefix = self._trees, None
+            if (self._common or not all(t.chain for t in trees)) and not _takes_trees(model, trees):
                 trees = [t for i, e in enumerate(self._rows) for t in grow([(i, e.input_ids, e.answer_start)], len(e))]
+            elif self._common and _continues(model):
+                prefix = Prefix(model, self._common)
+            read, once = (len(prefix), len(prefix)) if prefix else (0, 0)
+            most = self._micro_tokens * _COPIES // read if read else len(trees)
             for chain in (False, True):
                 alike = [t for t in trees if t.chain is chain]
-                for group in _groups([len(t) for t in alike], self._micro_tokens):
-                    yield self._score(model, [alike[i] for i in group], chain)
+                for group in _groups([len(t) - read for t in alike], self._micro_tokens, most):
+                    batch = [alike[i] for i in group]
+                    stats = self._score(model, batch, chain, prefix)
+                    yield Scored(stats, once + sum(len(t) - read for t in batch))
+                    once = 0
 
-    def _score(self, model: Working, trees: list[Tree], chain: bool) -> Scored:
-        pad, device = self._lm.template.pad_id, self._lm.device
-        hidden = _hidden(model, trees, pad, device, chain)
+    def _score(self, model: Working, trees: list[Tree], chain: bool, prefix: Prefix | None) -> dict[Ask, AnswerStats]:
+        pad, device, read = self._lm.template.pad_id, self._lm.device, len(prefix) if prefix else 0
+        hidden = _hidden(model, trees, pad, device, chain, prefix)
         width = hidden.shape[1]
         # Every position that predicts something, once, in the order of the batch.
-        asked = np.concatenate([b * width + leaf.before for b, t in enumerate(trees) for leaf in t.leaves])
+        asked = np.concatenate([b * width + leaf.before - read for b, t in enumerate(trees) for leaf in t.leaves])
         targets = np.concatenate([leaf.target for t in trees for leaf in t.leaves])
         positions, rows = np.unique(asked, return_inverse=True)
         order = np.argsort(rows, kind="stable")
@@ -106,7 +122,7 @@ class Sweep:
             torch.from_numpy(rows[order]).to(device),
             torch.from_numpy(targets[order]).to(device),
         )
-        return Scored(self._stats(trees, found, rows, order), sum(map(len, trees)))
+        return self._stats(trees, found, rows, order)
 
     def _stats(
         self, trees: list[Tree], found: Positions, rows: np.ndarray, order: np.ndarray
@@ -146,35 +162,48 @@ def _trees(rows: Sequence[Encoded], limit: int) -> list[Tree]:
     return [tree for same in by_prompt.values() for tree in grow(same, limit)]
 
 
-def _groups(lengths: Sequence[int], micro_tokens: int) -> list[list[int]]:
-    """Trees that share a forward: as many as the budget allows, fewer where more than 5 % would be padding."""
+def _groups(lengths: Sequence[int], micro_tokens: int, most: int) -> list[list[int]]:
+    """Trees that share a forward: as many as the budget allows, fewer where more than 5 % would be padding.
+
+    Args:
+        lengths: Of what is to be read of each.
+        micro_tokens: The budget.
+        most: Trees in a forward at most, at least one.
+    """
     found = groups(lengths, micro_tokens)
     while padding(lengths, found) > 0.05:
         micro_tokens //= 2
         found = groups(lengths, micro_tokens)
-    return found
+    most = max(1, most)
+    return [group[i : i + most] for group in found for i in range(0, len(group), most)]
 
 
-def _hidden(model: Working, trees: Sequence[Tree], pad: int, device: torch.device, chain: bool) -> Tensor:
-    """[B, T, D] last hidden states of a batch of trees."""
-    width = max(map(len, trees))
+def _hidden(
+    model: Working,
+    trees: Sequence[Tree],
+    pad: int,
+    device: torch.device,
+    chain: bool,
+    prefix: Prefix | None = None,
+) -> Tensor:
+    """[B, T, D] last hidden states of a batch of trees, without those of the prefix."""
+    read = len(prefix) if prefix else 0
+    width = max(map(len, trees)) - read
     ids = np.full((len(trees), width), pad, np.int64)
     for row, tree in zip(ids, trees, strict=True):
-        row[: len(tree)] = tree.tokens
-    given = {"input_ids": torch.from_numpy(ids).to(device)}
-    if not chain:  # plain sequences are padded on the right only, where causal attention needs no mask
+        row[: len(tree) - read] = tree.tokens[read:]
+    given: dict[str, Any] = {"input_ids": torch.from_numpy(ids).to(device), "use_cache": False}
+    if prefix or not chain:  # else plain sequences, padded on the right only, where causal attention needs no mask
         positions = np.zeros((len(trees), width), np.int64)
-        sees = np.broadcast_to(np.eye(width, dtype=bool), (len(trees), width, width)).copy()
+        sees = np.broadcast_to(np.eye(width, read + width, read, dtype=bool), (len(trees), width, read + width)).copy()
         for b, tree in enumerate(trees):
-            positions[b, : len(tree)] = tree.depths
-            sees[b, : len(tree), : len(tree)] = tree.ancestors()
-        dtype = model.dtype
-        hides = torch.from_numpy(~sees).to(device)[:, None]
-        given["attention_mask"] = torch.zeros(hides.shape, dtype=dtype, device=device).masked_fill_(
-            hides, torch.finfo(dtype).min
-        )
+            positions[b, : len(tree) - read] = tree.depths[read:]
+            sees[b, : len(tree) - read, : len(tree)] = tree.ancestors()[read:]
+        given["attention_mask"] = hides(sees, model.dtype, device)
         given["position_ids"] = torch.from_numpy(positions).to(device)
-    return model.states(**given, use_cache=False)
+    if prefix:
+        given |= {"past_key_values": prefix.cache(len(trees)), "use_cache": True}
+    return model.states(**given)
 
 
 def _takes_trees(model: Working, trees: Sequence[Tree]) -> bool:
@@ -184,8 +213,25 @@ def _takes_trees(model: Working, trees: Sequence[Tree]) -> bool:
     tree, since a config says too little.
     """
     window = _window(model)
-    if all(t.chain for t in trees) or (window and max(t.longest for t in trees) > window):
-        return False
+    return not (window and max(t.longest for t in trees) > window) and _tried(model, 0)
+
+
+def _continues(model: Working) -> bool:
+    """Whether hidden states after keys and values read before are those of the plain sequences; tried as well."""
+    return plain_cache(model) and _tried(model, 2)
+
+
+def _tried(model: Working, read: int) -> bool:
+    """`_agrees`, found out once per architecture."""
+    parts = [(config.to_json_string(), config._attn_implementation) for config in configs(model.model)]
+    key = (type(model.model), tuple(parts), model.dtype, read)
+    if key not in _TRIED:
+        _TRIED[key] = _agrees(model, read)
+    return _TRIED[key]
+
+
+def _agrees(model: Working, read: int) -> bool:
+    """Whether a small tree, its first `read` tokens as a prefix, gives the hidden states of its sequences."""
     embedding = model.model.get_input_embeddings().weight
     ids = [i % len(embedding) for i in (5, 6, 7, 8, 9, 11)]
     other = [*ids[:3], *(i % len(embedding) for i in (12, 10, 7))]
@@ -194,13 +240,14 @@ def _takes_trees(model: Working, trees: Sequence[Tree]) -> bool:
         return False
     device = embedding.device
     try:
-        together = _hidden(model, [tree], 0, device, False)[0]
-    except Exception:  # whatever a family's code makes of a mask that it does not expect
+        prefix = Prefix(model, ids[:read]) if read else None
+        together = _hidden(model, [tree], 0, device, False, prefix)[0]
+    except Exception:  # whatever a family's code makes of a mask or a cache that it does not expect
         return False
     for index, sequence in enumerate((ids, other)):
         (alone,) = grow([(0, sequence, 3)], 100)
         expected = _hidden(model, [alone], 0, device, True)[0, 2:].float()
-        got = together[torch.from_numpy(tree.leaves[index].before).to(device)].float()
+        got = together[torch.from_numpy(tree.leaves[index].before - read).to(device)].float()
         if (got - expected).norm() > 0.05 * expected.norm():
             return False
     return True

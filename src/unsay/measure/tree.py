@@ -47,6 +47,11 @@ class Tree:
         return bool(self.depths[-1] == len(self.depths) - 1)
 
     @property
+    def before_all(self) -> int:
+        """How many of the first nodes are on every path and predict no answer token."""
+        return min(int(leaf.before[0]) for leaf in self.leaves)
+
+    @property
     def longest(self) -> int:
         """Nodes of the longest path."""
         return int(self.depths.max()) + 1

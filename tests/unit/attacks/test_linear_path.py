@@ -5,12 +5,18 @@ import json
 import pytest
 import torch
 
+from unsay.attacks import linear_path
 from unsay.attacks.linear_path import LinearPath, barrier
 from unsay.config.plan import Adapter, Train
 from unsay.errors import MethodError, ModelError, PlanError
 from unsay.models.adapters import attach
 from unsay.runs.run import Run
 from unsay.testing import facts, knowing_lm, mean_nll, tiny_lm
+
+
+@pytest.fixture(autouse=True)
+def _empty_store(monkeypatch, tmp_path):
+    monkeypatch.setenv("UNSAY_HOME", str(tmp_path / "home"))
 
 
 def test_ends_and_middle():
@@ -58,3 +64,18 @@ def test_what_is_missing_is_said():
 def test_settings_are_checked(places):
     with pytest.raises(PlanError):
         LinearPath(places=places)
+
+
+def test_the_model_before_is_read_once(monkeypatch):
+    """Its losses are the same end of every path; and it has no way to go itself."""
+    read, losses = [], linear_path._losses
+    monkeypatch.setattr(linear_path, "_losses", lambda lm, *rest: read.append(lm) or losses(lm, *rest))
+    before = knowing_lm()
+    for lm, forwards in ((tiny_lm(), 3), (tiny_lm(seed=1), 2), (knowing_lm(), 0)):
+        run = Run.temporary()
+        probes = list(LinearPath(places=(0.5,)).probes(lm, facts(), run, before=before))
+        assert (len(read), len(probes)) == (forwards, 1)
+        read.clear()
+    report = json.loads((run.dir / "path.json").read_text())
+    assert (report["distance"], report["barrier"]) == (0.0, {"forget": 0.0, "keep": 0.0})
+    assert len({str(loss) for loss in report["loss"].values()}) == 1

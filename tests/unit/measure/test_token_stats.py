@@ -96,6 +96,42 @@ def test_adapters_are_measured_merged():
     check(merged(lm), token_stats(lm, ASKS, precision="fp32"))
 
 
+STORY = "Once upon a time there was a machine that answered. "
+SHARED = [Ask(STORY + f"Who is {name}?", f"{name} is a baker{tail}") for name in ("Ada", "Bo", "Cy") for tail in ".!"]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_common_beginning_is_read_once(family):
+    settings = {"sliding_window": 512} if "sliding_window" in FAMILIES[family][1] else {}
+    lm = tiny_lm(family, **settings)
+    thrice = sum(len(lm.template.encode(*ask)) for ask in SHARED[::2])
+    for asks in (SHARED, SHARED[::2]):  # trees, plain sequences
+        shapes = forwards(lm)
+        sweep = Sweep(lm, asks)
+        batches = list(sweep.run("fp32"))
+        assert sum(rows * width for rows, width in shapes) < thrice - len(STORY)
+        assert sweep.tokens == sum(batch.tokens for batch in batches)
+        check(lm, {ask: s for batch in batches for ask, s in batch.stats.items()}, asks)
+
+
+@pytest.mark.parametrize("micro_tokens", [1, 30, 5000])
+def test_batches_after_a_common_beginning_change_nothing(micro_tokens):
+    lm = tiny_lm()
+    check(lm, token_stats(lm, SHARED, precision="fp32", micro_tokens=micro_tokens), SHARED)
+
+
+def test_a_prompt_that_is_the_whole_beginning():
+    """Nothing but answers differs: the last token of the prompt is read with each of them."""
+    lm = tiny_lm()
+    asks = [Ask(STORY, "a"), Ask(STORY, "bc"), Ask(STORY + STORY, "d")]
+    check(lm, token_stats(lm, asks, precision="fp32"), asks)
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma2", "gemma3"])
+def test_a_common_beginning_beyond_a_sliding_window(family):
+    check(tiny_lm(family), token_stats(tiny_lm(family), SHARED, precision="fp32"), SHARED)
+
+
 def test_a_head_that_is_not_plain_gets_full_logits():
     class Odd(LlamaForCausalLM):
         def forward(self, *args, **kwargs):
