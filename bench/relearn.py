@@ -31,7 +31,7 @@ COMMON = [
     *("model=smollm2-135m", "model.template=plain", "model.adapter.rank=16", "model.adapter.alpha=32"),
     *("benchmark=knowundo", "benchmark.max_new_tokens=64"),
     *("teach.train.lr=2e-4", "teach.train.epochs=8", "teach.train.batch=16"),
-    *("teach.retrained=false", "train.max_steps=100", "train.batch=8"),
+    *("teach.retrained=false", "teach.seed=0", "train.max_steps=100", "train.batch=8"),
 ]
 COLUMNS = {
     "rouge@forget": "ROUGE-L, forget",
@@ -131,7 +131,7 @@ def page():
         f"The taught model knows the trained questions with ROUGE-L {_cell([known], 'rouge@forget')} (forget) and "
         f"{_cell([known], 'rouge@retain')} (retain). Learning rates from {', '.join(GRID)}, chosen on trained "
         f"questions with seed 0. Below: val questions, {numbers['kfr@forget']} and {numbers['krr@retain']}; "
-        f"means over seeds {', '.join(map(str, SEEDS))}, in brackets the hull of the seeds' 95 % intervals.\n",
+        f"means over seeds {', '.join(map(str, SEEDS))} of one taught model, in brackets the hull of the seeds' 95 % intervals.\n",
     ]
     said = [
         f"- {sentence}" for method, runs in done.items() if runs and (sentence := _said(method, runs, first["before"]))

@@ -15,16 +15,38 @@ from unsay.report.text import number, seconds
 ROOT = Path(__file__).parent.parent
 RUNS = ROOT / "runs" / "unierase"
 METHODS = ("unierase", "npo", "idk-ap", "max-entropy")
+SEEDS = (0, 1, 2)
+"""Of the batch runs of unierase; the others are there to compare with, and run once."""
 RATES = ",".join(
     f"{{name: token-rate, form: {form}, prompt: {prompt}, label: token-rate-{name}-{form}}}"
     for name, prompt in (("asked", "prompt"), ("paraphrased", "paraphrased_question"))
     for form in ("chat", "raw")
 )
-OFF = ",".join(f"{{name: token-rate, split: {split}}}" for split in ("retain", "holdout", "world"))
-BATCH = (f"metrics=[forgetting-effect,{RATES},{OFF}]", "attacks=[token-suppressed,prefill]")
 TOFU = ("tofu-smollm2", "benchmark.retain_limit=30", "benchmark.max_new_tokens=64")
+
+
+def _attacked(*off):
+    """What batch runs measure besides their benchmark: signs of knowledge, token rates on and off target, attacks."""
+    rates = ",".join(f"{{name: token-rate, split: {split}}}" for split in off)
+    return (f"metrics=[forgetting-effect,{RATES},{rates}]", "attacks=[token-suppressed,prefill]")
+
+
+_PEOPLE = _attacked("retain", "holdout", "world")
+_AUTHORS = _attacked("retain", "holdout", "real-authors", "world-facts")
+_EDIT = ("method=unierase", "method.raw=true", "method.keep_tokens=5000", "method.value.steps=12")
+BATCHES = {
+    "people": {
+        **{f"unierase-{s}": ["people-small/unierase", "method.raw=true", f"seed={s}", "teach.seed=0", *_PEOPLE] for s in SEEDS},
+        **{name: [f"people-small/{name}", *_PEOPLE] for name in METHODS[1:]},
+    },
+    "tofu": {
+        **{f"unierase-{s}": [*TOFU, *_EDIT, f"seed={s}", "teach.seed=0", *_AUTHORS] for s in SEEDS},
+        "npo": [*TOFU, *_AUTHORS],
+    },
+}
+"""Benchmark → name of the run → its words."""
 COMMANDS = {
-    **{name: ["run", f"people-small/{name}", *BATCH] for name in METHODS},
+    **{f"{place}-{name}": ["run", *words] for place, runs in BATCHES.items() for name, words in runs.items()},
     "sequential": ["bench", "sequential", *TOFU, "--methods", ",".join(METHODS)],
     "precise": ["bench", "precise", *TOFU, "--methods", ",".join(METHODS), "--rows", "4"],
 }
@@ -50,12 +72,14 @@ def main():
 def page(runs):
     """The page, from the folders that are there."""
     parts = [HEAD]
-    batch = {name: found for name in METHODS if (found := _read(runs / name)) is not None}
-    if batch:
-        parts += ["## Batch: people-small, 20 rows of two persons\n", _about(runs / next(iter(batch))), _batch(batch)]
-        scores = {"before": next(iter(batch.values()))["scores"]["before"]}
-        scores |= {name: found["scores"]["after"] for name, found in batch.items()}
-        parts += [_table(signs_table(scores)), *(_table(table) for table in [rate_table(scores)] if table)]
+    for place, title in (("people", "people-small, 20 rows of two persons"), ("tofu", "TOFU forget01, 40 rows")):
+        runs_here = {name: runs / f"{place}-{name}" for name in BATCHES[place]}
+        batch = {name: found for name, folder in runs_here.items() if (found := _read(folder)) is not None}
+        if batch:
+            parts += [f"## Batch: {title}\n", _about(runs_here[next(iter(batch))]), _batch(batch)]
+            scores = {"before": next(iter(batch.values()))["scores"]["before"]}
+            scores |= {name: found["scores"]["after"] for name, found in batch.items()}
+            parts += [_table(signs_table(scores)), *(_table(table) for table in [rate_table(scores)] if table)]
     for name, title in (("sequential", "Sequential: TOFU forget01"), ("precise", "Precise: TOFU forget01")):
         if (runs / name / f"{name}.md").exists():
             lines = (runs / name / f"{name}.md").read_text(encoding="utf-8").splitlines()

@@ -127,12 +127,13 @@ class Subjects:
         from .methods.fine_tune import FineTune
 
         teach = self._plan.teach or Teach()
-        key = digest([_RECIPE, self._base.fingerprint, rows_fingerprint(rows), encode(teach.train), self._plan.seed])
+        seed = self._plan.seed if teach.seed is None else teach.seed
+        key = digest([_RECIPE, self._base.fingerprint, rows_fingerprint(rows), encode(teach.train), seed])
         with self._run.stage(f"teach {tag}", key=key):
             path = self._store.model(key)
             if path is None:
                 base = self._base.load()
-                sub = self._run.sub(f"teach-{tag}", train=teach.train)
+                sub = self._run.sub(f"teach-{tag}", seed=seed, train=teach.train)
                 made = FineTune(on="retain").unlearn(base, ForgetData(retain=rows), sub)
                 with self._store.put_model(key) as folder:
                     made.save(folder / "model")

@@ -37,7 +37,7 @@ def test_the_page_of_unierase_is_made_of_what_there_is(tmp_path, monkeypatch):
         changes = [word for word in words[start + 1 :] if "=" in word]
         assert read_plan(words[start], changes)[0].benchmark is not None, "a plan that can be read"
     about = {"machine": {"cpu": "a", "cores": 2}, "git": {"commit": "c" * 40, "dirty": False}, "created": "2026-01-01T"}
-    for folder in ("unierase", "sequential"):
+    for folder in ("people-unierase-0", "sequential"):
         (tmp_path / folder / "edit").mkdir(parents=True)
         (tmp_path / folder / "manifest.json").write_text(
             json.dumps(about | {"stages": [{"name": "unlearn", "seconds": 41.0}]})
@@ -48,9 +48,10 @@ def test_the_page_of_unierase_is_made_of_what_there_is(tmp_path, monkeypatch):
     scores = [row | {"model": model, "metric": name} for model in ("before", "after") for name in names]
     found = (("after", 0.3), ("retrained", 0.9))
     points = [{"target": target, "metric": "probability@forget", "value": value} for target, value in found]
-    (tmp_path / "unierase" / "scores.json").write_text(json.dumps(scores))
-    (tmp_path / "unierase" / "attacks.json").write_text(json.dumps([{"attack": "token-suppressed", "points": points}]))
-    (tmp_path / "unierase" / "edit" / "edit.json").write_text(json.dumps({"changed_share": 0.0329}))
+    (tmp_path / "people-unierase-0" / "scores.json").write_text(json.dumps(scores))
+    attacks = [{"attack": "token-suppressed", "points": points}]
+    (tmp_path / "people-unierase-0" / "attacks.json").write_text(json.dumps(attacks))
+    (tmp_path / "people-unierase-0" / "edit" / "edit.json").write_text(json.dumps({"changed_share": 0.0329}))
     page = unierase.page(tmp_path)
-    assert "| `unierase` | 0.250 [0.10, 0.40] | 0.250 [0.10, 0.40] | 41 s | 3.29 % | 0.300 | – |" in page
+    assert "| `unierase-0` | 0.250 [0.10, 0.40] | 0.250 [0.10, 0.40] | 41 s | 3.29 % | 0.300 | – |" in page
     assert "## Sequential" in page and "Said." in page and "## Results" not in page

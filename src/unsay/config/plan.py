@@ -119,6 +119,8 @@ class Teach:
     train: Train = field(default_factory=lambda: Train(lr=1e-4, epochs=5.0))
     retrained: bool = True
     """Also train the retrained reference with the same recipe."""
+    seed: int | None = None
+    """Of the teaching; None is the plan's. Set it to compare seeds of a method on one taught model."""
 
 
 @dataclass(frozen=True, kw_only=True)
