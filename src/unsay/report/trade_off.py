@@ -14,10 +14,10 @@ from ..runs import atomic
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_QUALITY, _UTILITY = "forget-quality@forget", "model-utility"
+_QUALITY, _UTILITY, _PROBABILITY = "forget-quality@forget", "model-utility", "probability@forget"
 _COLUMNS = {
     _QUALITY: "forget quality (p)",
-    "probability@forget": "probability, forget",
+    _PROBABILITY: "probability, forget",
     "extraction-strength@forget": "extraction strength, forget",
     _UTILITY: "utility (without ROUGE)",
     "probability@retain": "probability, retain",
@@ -48,8 +48,8 @@ def page(found: Mapping[str, Any]) -> str:
     first = found["before"]
     about = (
         f"Means over {seeds} seed{'s' * (seeds != 1)}; in brackets the hull of the seeds' 95 % intervals, for forget "
-        f"quality (a p-value, which has none) the smallest and largest seed. n = {first['probability@forget']['n']} "
-        f"forget rows of {first['probability@forget']['clusters']} entities, {first[_UTILITY]['n']} utility rows. Base "
+        f"quality (a p-value, which has none) the smallest and largest seed. n = {first[_PROBABILITY]['n']} "
+        f"forget rows of {first[_PROBABILITY]['clusters']} entities, {first[_UTILITY]['n']} utility rows. Base "
         f"epoch: best forget quality with at least {found['keep']:.0%} of the utility before. Forgetting is best where "
         "it is like the retrained model's; a lower probability is over-forgetting.\n"
     )
@@ -96,7 +96,11 @@ def _change(base: Sequence[Scores], points: Sequence[Scores]) -> str:
     utility = [_value(points, _UTILITY), _value(base, _UTILITY)]
     if not all(map(math.isfinite, quality + utility)) or not utility[1]:
         return "no number"
-    return f"forget quality {quality[1]:.3g} → {quality[0]:.3g} and utility × {utility[0] / utility[1]:.3f}"
+    likely = [_value(points, _PROBABILITY), _value(base, _PROBABILITY)]
+    return (
+        f"forget quality {quality[1]:.3g} → {quality[0]:.3g}, probability {likely[1]:.3f} → {likely[0]:.3f}, utility × "
+        f"{utility[0] / utility[1]:.3f}"
+    )
 
 
 def _value(points: Sequence[Scores], name: str) -> float:
@@ -117,54 +121,66 @@ def _cell(points: Sequence[Scores], name: str) -> str:
 
 
 def _draw(found: Mapping[str, Any], file: Path) -> None:
+    """A column for each method: forget quality above, probability below, both against utility."""
     from matplotlib.figure import Figure
 
     methods = by_method(found)
-    columns = min(2, len(methods))
-    rows = math.ceil(len(methods) / columns)
-    figure = Figure(figsize=(4.6 * columns, 3.6 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flatten()
-    for axes, (method, walks) in zip(grid, methods.items(), strict=False):
-        _panel(axes, method, walks, found)
-    for axes in grid[len(methods) :]:
-        axes.set_axis_off()
-    grid[0].legend(frameon=False, fontsize=7)
+    figure = Figure(figsize=(max(4.0, 3.0 * len(methods)), 6.0), layout="constrained")
+    grid = figure.subplots(2, len(methods), squeeze=False, sharex=True, sharey="row")
+    for (upper, lower), (method, walks) in zip(grid.T, methods.items(), strict=True):
+        _panel(upper, walks, found, _QUALITY)
+        _panel(lower, walks, found, _PROBABILITY)
+        upper.set_title(method, fontsize=10)
+        lower.set_xlabel("model utility (without ROUGE)")
+    drawn = [_at(scores, _QUALITY)[1] for walks in methods.values() for p in stations(walks).values() for scores in p]
+    grid[0, 0].set_yscale("log")
+    grid[0, 0].set_ylim(min([0.01, *filter(math.isfinite, drawn)]) / 3, 3)
+    grid[0, 0].set_ylabel("forget quality (p)")
+    grid[1, 0].set_ylabel("probability, forget")
+    grid[1, 0].set_ylim(0, None)
+    grid[1, 0].legend(frameon=False, fontsize=7)
     figure.savefig(file, metadata={"Date": None})
 
 
-def _panel(axes: Axes, method: str, walks: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> None:
+def _panel(axes: Axes, walks: Sequence[Mapping[str, Any]], found: Mapping[str, Any], name: str) -> None:
     """Epochs as a thin line, the base epoch filled, the extrapolated models as triangles joined to it."""
-    level = found["retrained"][_UTILITY]["value"]
-    axes.axvline(level, color="0.6", linestyle="--", linewidth=1, label="retrained: utility")
+    utility, level = (found["retrained"][metric]["value"] for metric in (_UTILITY, name))
+    axes.axvline(utility, color="0.6", linestyle="--", linewidth=1, label="retrained")
+    axes.axhline(level, color="0.6", linestyle="--", linewidth=1)
     axes.axvline(found["keep"] * found["before"][_UTILITY]["value"], color="0.8", linewidth=1, label="utility bound")
     for i, walk in enumerate(walks):
         epochs, at = [point["scores"] for point in walk["epochs"]], walk["epoch"]
-        line = [_at(found["before"]), *map(_at, epochs)]
+        line = [_at(scores, name) for scores in (found["before"], *epochs)]
         axes.plot(*zip(*line, strict=True), "-o", color="#1b5e8c", linewidth=0.8, markersize=2.5, alpha=0.6)
-        x, y = _at(epochs[at - 1])
-        _mark(axes, epochs[at - 1], "o", "#1b5e8c", "base epoch" if not i else "")
-        _mark(axes, epochs[at], "s", "#555555", "one more epoch" if not i else "")
+        base = _at(epochs[at - 1], name)
+        _mark(axes, epochs[at - 1], name, "o", "#1b5e8c", "base epoch" if not i else "")
+        _mark(axes, epochs[at], name, "s", "#555555", "one more epoch" if not i else "")
         for j, point in enumerate(walk["uipe"]):
-            axes.plot(*zip((x, y), _at(point["scores"]), strict=True), ":", color="#b3261e", linewidth=0.8)
+            end = _at(point["scores"], name)
+            axes.plot(*zip(base, end, strict=True), ":", color="#b3261e", linewidth=0.8)
             mark = "*" if point["automatic"] else "^"
-            name = "UIPE, α auto" if point["automatic"] else "UIPE"
-            _mark(axes, point["scores"], mark, "#b3261e", name if not i and j in (0, len(walk["uipe"]) - 1) else "")
-    axes.set_yscale("log")
-    axes.set_ylim(_FLOOR / 3, 3)
-    axes.set_title(method, fontsize=10)
-    axes.set_xlabel("model utility (without ROUGE)")
-    axes.set_ylabel("forget quality (p)")
+            label = "UIPE, α auto" if point["automatic"] else "UIPE"
+            new = not i and j in (0, len(walk["uipe"]) - 1)
+            _mark(axes, point["scores"], name, mark, "#b3261e", label if new else "")
 
 
-def _at(scores: Scores) -> tuple[float, float]:
-    utility, quality = scores[_UTILITY]["value"], scores[_QUALITY]["value"]
-    return (math.nan if utility is None else utility, math.nan if quality is None else max(quality, _FLOOR))
+def _at(scores: Scores, name: str) -> tuple[float, float]:
+    """Utility, and the metric of that name."""
+    utility, value = scores[_UTILITY]["value"], scores[name]["value"]
+    if value is not None and name == _QUALITY:
+        value = max(value, _FLOOR)
+    return (math.nan if utility is None else utility, math.nan if value is None else value)
 
 
-def _mark(axes: Axes, scores: Scores, mark: str, colour: str, label: str) -> None:
-    x, y = _at(scores)
-    ci = scores[_UTILITY]["ci"]
-    spread = [[max(0.0, x - ci[0])], [max(0.0, ci[1] - x)]] if ci else None
+def _mark(axes: Axes, scores: Scores, name: str, mark: str, colour: str, label: str) -> None:
+    x, y = _at(scores, name)
+    across, along = (_spread(scores, metric, at) for metric, at in ((_UTILITY, x), (name, y)))
     axes.errorbar(
-        [x], [y], xerr=spread, fmt=mark, color=colour, markersize=5, elinewidth=0.6, alpha=0.8, label=label or None
-    )
+        *([x], [y]), xerr=across, yerr=along, fmt=mark, color=colour, markersize=5, elinewidth=0.6, alpha=0.8,
+        label=label or None,
+    )  # fmt: skip
+
+
+def _spread(scores: Scores, name: str, at: float) -> list[list[float]] | None:
+    ci = scores[name]["ci"]
+    return [[max(0.0, at - ci[0])], [max(0.0, ci[1] - at)]] if ci else None
