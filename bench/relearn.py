@@ -131,7 +131,8 @@ def page():
         f"The taught model knows the trained questions with ROUGE-L {_cell([known], 'rouge@forget')} (forget) and "
         f"{_cell([known], 'rouge@retain')} (retain). Learning rates from {', '.join(GRID)}, chosen on trained "
         f"questions with seed 0. Below: val questions, {numbers['kfr@forget']} and {numbers['krr@retain']}; "
-        f"means over seeds {', '.join(map(str, SEEDS))} of one taught model, in brackets the hull of the seeds' 95 % intervals.\n",
+        f"means over seeds {', '.join(map(str, SEEDS))} of one taught model, in brackets the hull of the "
+        "seeds' 95 % intervals.\n",
     ]
     said = [
         f"- {sentence}" for method, runs in done.items() if runs and (sentence := _said(method, runs, first["before"]))

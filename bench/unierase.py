@@ -36,7 +36,10 @@ _AUTHORS = _attacked("retain", "holdout", "real-authors", "world-facts")
 _EDIT = ("method=unierase", "method.raw=true", "method.keep_tokens=5000", "method.value.steps=12")
 BATCHES = {
     "people": {
-        **{f"unierase-{s}": ["people-small/unierase", "method.raw=true", f"seed={s}", "teach.seed=0", *_PEOPLE] for s in SEEDS},
+        **{
+            f"unierase-{s}": ["people-small/unierase", "method.raw=true", f"seed={s}", "teach.seed=0", *_PEOPLE]
+            for s in SEEDS
+        },
         **{name: [f"people-small/{name}", *_PEOPLE] for name in METHODS[1:]},
     },
     "tofu": {

@@ -24,6 +24,7 @@ from ..models.patches import unpatched
 from ..models.weights import distance, extrapolate
 from ..naming import digest
 from ..runs.store import Store
+from ..training.attention import fast_attention
 from ..training.batch import encode_rows
 from ..training.coefficient import kept_rows
 from ..training.scan import answer_logps, scan
@@ -113,9 +114,11 @@ def _stored(lm: LM, sides: Mapping[str, Sequence[Example]], run: Run) -> dict[st
 def _losses(lm: LM, sides: Mapping[str, Sequence[Example]], run: Run) -> dict[str, float]:
     """Negative log-probability per answer token of each side's rows."""
     found = {}
-    with working(lm, resolve_precision(run.train.precision, lm.device)) as subject:
-        for side, members in sides.items():
-            rows = encode_rows(members, lm.template, run.plan.data.max_length)
+    encoded = {side: encode_rows(members, lm.template, run.plan.data.max_length) for side, members in sides.items()}
+    longest = max(row.length for rows in encoded.values() for row in rows)
+    precision = resolve_precision(run.train.precision, lm.device)
+    with fast_attention(lm, longest), working(lm, precision) as subject:
+        for side, rows in encoded.items():
             logps = scan(subject.model, rows, lm.template.pad_id, answer_logps)
             found[side] = -sum(float(own.sum(dtype="float64")) for own in logps) / sum(len(own) for own in logps)
     return found

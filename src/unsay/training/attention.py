@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
-from ..models.layers import head_is_plain
+from ..models.layers import head_is_plain, network
 from .packed import NAME, is_packed, verify
 
 if TYPE_CHECKING:
@@ -32,3 +33,14 @@ def speed_up_attention(lm: LM, longest: int, *, pack: bool = True) -> None:
         if is_packed(lm.model) and verify(lm.model, longest):
             return
     lm.set_attention("eager")
+
+
+@contextlib.contextmanager
+def fast_attention(lm: LM, longest: int) -> Iterator[None]:
+    """`speed_up_attention` for a while: for scans of a model in float32 that is used otherwise afterwards."""
+    before = network(lm.model).config._attn_implementation
+    speed_up_attention(lm, longest)
+    try:
+        yield
+    finally:
+        lm.set_attention(before)

@@ -24,6 +24,7 @@ from ..data.example import Example, ForgetData
 from ..errors import MethodError
 from ..models.line import Line
 from ..models.search import bracket, largest_share
+from .attention import fast_attention
 from .batch import Row, encode_rows
 from .scan import answer_hits, answer_logps, scan, strength
 from .step import View
@@ -81,11 +82,9 @@ def farthest(
     start = line.at(0.0)
     asked = _some(data.forget, run.seed)
     rows = {"forget": encode_rows(asked, start.template), "keep": encode_rows(kept, start.template)}
-    precision = run.train.precision
-    floor = None
-    if data.holdout:
-        with working(start.model, precision, start.device):
-            floor = probability(start, encode_rows(_some(data.holdout, run.seed), start.template))
+    others = encode_rows(_some(data.holdout, run.seed), start.template)
+    precision, longest = run.train.precision, max(row.length for row in (*rows["forget"], *rows["keep"], *others))
+    floor: float | None = None
     points: dict[float, Point] = {}
 
     def excess(s: float) -> float:
@@ -100,7 +99,10 @@ def farthest(
         over += [] if floor is None else [1 - points[s].forget / floor]
         return max(over) if all(map(math.isfinite, over)) else 1.0
 
-    with run.progress("line", None, "points") as bar:
+    with run.progress("line", None, "points") as bar, fast_attention(start, longest):
+        if others:
+            with working(start.model, precision, start.device):
+                floor = probability(start, others)
         excess(0.0)
         chosen = _last_within(excess, most, within, doublings)
     return Walk(chosen, tuple(points.values()), floor)

@@ -62,7 +62,7 @@ class Forward:
     @cached_property
     def _layout(self) -> Layout | None:
         packs = self.batch.input_ids.shape[0] > 0 and self.head is not None and is_packed(self._model)
-        return layout_of(self.batch) if packs else None
+        return layout_of(self.batch, share=not _drops(self._model)) if packs else None
 
     def at(self, row: Tensor, position: Tensor) -> Tensor:
         """[A, D] hidden states that the head reads, of A tokens; [A, V] logits where there is no plain head."""
@@ -148,6 +148,11 @@ class Forward:
                 raise _Enough
 
         return hook
+
+
+def _drops(model: nn.Module) -> bool:
+    """Whether dropout is at work, which falls on every row by itself."""
+    return any(isinstance(module, nn.Dropout) and module.training and module.p > 0 for module in model.modules())
 
 
 class _Enough(Exception):

@@ -1,7 +1,8 @@
 """Rows laid end to end instead of padded: everything but attention works token by token and need not see padding.
 
-Attention alone gathers the tokens back into rows. Works for every model of transformers whose layers fetch their
-attention from `AttentionInterface` and take their order from ``position_ids``; `verify` finds out.
+What all rows begin with (a system prompt) stands in the line once: no token sees what follows it, so its states are the
+same in every row. Attention alone gathers the tokens back into rows. Works for every model of transformers whose layers
+fetch their attention from `AttentionInterface` and take their order from ``position_ids``; `verify` finds out.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from .batch import MicroBatch
 
 NAME = "unsay_packed"
 """What `LM.set_attention` is given."""
+_WORTH = 8
+"""Tokens of a common beginning below which nothing is shared."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,19 @@ class Layout:
     slots: Tensor
     """[B, T] int64: place of each token; 0 past the end of a row."""
     cells: Tensor
-    """[N] int64: ``row · T + position`` of each place."""
+    """[N] int64: ``row · T + position`` of each place, of the first row where rows share it."""
+    shared: int = 0
+    """How many of the first places all rows share."""
 
     @classmethod
-    def of(cls, lengths: Tensor, width: int) -> Layout:
-        """The layout of rows of `lengths` [B] tokens, padded to `width`."""
+    def of(cls, lengths: Tensor, width: int, shared: int = 0) -> Layout:
+        """The layout of rows of `lengths` [B] tokens, padded to `width`, the first `shared` of which are the same."""
         real = torch.arange(width, device=lengths.device) < lengths[:, None]
-        slots = (real.flatten().cumsum(0) - 1).view(real.shape).masked_fill_(~real, 0)
-        return cls(slots, real.flatten().nonzero()[:, 0])
+        own = real.clone()
+        own[1:, :shared] = False
+        slots = (own.flatten().cumsum(0) - 1).view(own.shape)
+        slots[1:, :shared] = slots[0, :shared].clone()
+        return cls(slots.masked_fill_(~real, 0), own.flatten().nonzero()[:, 0], shared)
 
     def line(self, padded: Tensor) -> Tensor:
         """[B, T] → [1, N]."""
@@ -83,8 +91,9 @@ def verify(model: nn.Module, longest: int) -> bool:
     device = next(model.parameters()).device
     size = int(network(model).get_input_embeddings().weight.shape[0])
     ids = (torch.arange(3 * 9, device=device).view(3, 9) * 7 + 3) % size
+    ids[:, :2] = ids[0, :2].clone()
     lengths = torch.tensor([4, 9, 6], device=device)
-    layout = Layout.of(lengths, 9)
+    layout = Layout.of(lengths, 9, shared=2)
     run = backbone(model)
     try:
         with laid_out(layout):
@@ -148,7 +157,7 @@ class _Packed(torch.autograd.Function):
         grad_q = (scores @ k).mul_(scale)
         grad_k = (scores.transpose(1, 2) @ q).mul_(scale)
         found = ((grad_q, heads), (grad_k, few), (grad_v, few))
-        lines = [_line(t, layout, n).transpose(0, 1)[None] for t, n in found]
+        lines = [_line(t, layout, n, total=True).transpose(0, 1)[None] for t, n in found]
         return lines[0], lines[1], lines[2], None, None
 
 
@@ -164,16 +173,27 @@ def _split(padded: Tensor, shape: torch.Size, few: int) -> Tensor:
     return wide.reshape(rows * few, -1, padded.shape[-1])
 
 
-def _line(split: Tensor, layout: Layout, heads: int) -> Tensor:
-    """[B·few, H/few·T, d] → [N, H, d]."""
+def _line(split: Tensor, layout: Layout, heads: int, *, total: bool = False) -> Tensor:
+    """[B·few, H/few·T, d] → [N, H, d]: of places that rows share, the first row's; the sum over rows if `total`."""
     rows, width = layout.slots.shape
     wide = split.view(rows, heads, width, split.shape[-1]).transpose(1, 2)
-    return wide.reshape(rows * width, heads, split.shape[-1]).index_select(0, layout.cells)
+    line = wide.reshape(rows * width, heads, split.shape[-1]).index_select(0, layout.cells)
+    if total and layout.shared:
+        line[: layout.shared] = wide[:, : layout.shared].sum(0)
+    return line
 
 
-def layout_of(batch: MicroBatch) -> Layout:
-    """The layout of a micro-batch."""
-    return Layout.of(batch.lengths, batch.input_ids.shape[1])
+def layout_of(batch: MicroBatch, *, share: bool = True) -> Layout:
+    """The layout of a micro-batch.
+
+    Args:
+        batch: Its rows.
+        share: Whether a common beginning of at least 8 tokens may stand once.
+    """
+    ids, lengths = batch.input_ids, batch.lengths
+    same = (ids == ids[0]).all(0)[: int(lengths.min())].cumprod(0)
+    shared = int(same.sum()) if share and len(lengths) > 1 else 0
+    return Layout.of(lengths, ids.shape[1], shared if shared >= _WORTH else 0)
 
 
 AttentionInterface.register(NAME, _attention)

@@ -1,21 +1,28 @@
 """What an objective may read, and what it gets for an empty role; every family of models."""
 
+import dataclasses
+
 import pytest
 import torch
 
+from unsay.config.plan import Adapter
 from unsay.errors import MethodError, NeedError
 from unsay.models._tiny import FAMILIES
+from unsay.models.adapters import attach
 from unsay.testing import facts, tiny_lm
 from unsay.training.attention import speed_up_attention
 from unsay.training.batch import Counts, MicroBatch, encode_rows
 from unsay.training.forward import Forward
-from unsay.training.packed import NAME, is_packed, verify
+from unsay.training.packed import NAME, is_packed, layout_of, verify
 from unsay.training.reference import AdapterOff, CachedLogps, FrozenCopy, adapter_is_fresh
 from unsay.training.step import Step, View
 
 
-def batch_of(lm, forget=4, retain=3):
-    rows = encode_rows(facts().forget[:forget], lm.template), encode_rows(facts().retain[:retain], lm.template)
+def batch_of(lm, forget=4, retain=3, story=""):
+    def told(rows):
+        return [dataclasses.replace(row, prompt=f"{story}{row.prompt}") for row in rows]
+
+    rows = [encode_rows(told(r), lm.template) for r in (facts().forget[:forget], facts().retain[:retain])]
     return MicroBatch.of({"forget": rows[0], "retain": rows[1]}, lm.template.pad_id)
 
 
@@ -37,13 +44,14 @@ PACKING = {
 }  # gemma2 soft-caps its scores
 
 
-@pytest.mark.parametrize("pack", [False, True], ids=["padded", "packed"])
+@pytest.mark.parametrize(("pack", "story"), [(False, ""), (True, ""), (True, "Once there was ")])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_views_equal_the_network_in_value_and_gradient(family, pack):
+def test_views_equal_the_network_in_value_and_gradient(family, pack, story):
     lm, plain = tiny_lm(family), tiny_lm(family)
     speed_up_attention(lm, 60, pack=pack)
     assert is_packed(lm.model) == (pack and family in PACKING)
-    batch = batch_of(lm)
+    batch = batch_of(lm, story=story)
+    assert layout_of(batch).shared >= len(story)
     step = step_of(lm, batch)
     (step.forget.nll + 2 * step.retain.mean(step.retain.logps)).backward()
     mask = (torch.arange(batch.input_ids.shape[1]) < batch.lengths[:, None]).long()
@@ -71,6 +79,32 @@ def test_hidden_is_what_the_layer_gives(pack):
     found = step_of(lm, batch, layers=("model.layers.1",)).retain.hidden("model.layers.1")
     real = torch.arange(states.shape[1]) < batch.lengths[4:, None]
     assert found.shape == states.shape and torch.allclose(found[real], states[real], atol=1e-5)
+
+
+def test_a_common_beginning_stands_once():
+    lm = tiny_lm()
+    batch = batch_of(lm, story="Once there was ")
+    plain, found = layout_of(batch, share=False), layout_of(batch)
+    assert plain.shared == 0 and plain.cells.numel() == int(batch.lengths.sum())
+    assert found.cells.numel() == plain.cells.numel() - 6 * found.shared
+    line = found.line(batch.input_ids)[0]
+    real = torch.arange(batch.input_ids.shape[1]) < batch.lengths[:, None]
+    assert torch.equal(line[found.slots][real], batch.input_ids[real])
+    assert torch.equal(found.positions[0][found.slots][real], real.cumsum(1)[real] - 1)
+    states = lm.model.model(input_ids=batch.input_ids, output_hidden_states=True).hidden_states[2][4:]
+    speed_up_attention(lm, 60)
+    hidden = step_of(lm, batch, layers=("model.layers.1",)).retain.hidden("model.layers.1")
+    assert torch.allclose(hidden[real[4:]], states[real[4:]], atol=1e-5)
+
+
+def test_with_dropout_nothing_is_shared():
+    lm = attach(tiny_lm(), Adapter(rank=2, dropout=0.5))
+    speed_up_attention(lm, 60)
+    batch = batch_of(lm, story="Once there was ")
+    lm.model.eval()
+    assert Forward(lm.model, batch)._layout.shared > 0
+    lm.model.train()
+    assert Forward(lm.model, batch)._layout.shared == 0
 
 
 def test_a_packed_model_still_takes_ordinary_batches():
