@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config.decode import differences, encode, flatten
+from ..config.decode import decode, differences, encode, flatten
 from ..config.plan import Plan
 from ..config.yaml12 import load
 from ..errors import DamagedError, RunError, UnsayError
@@ -59,7 +59,7 @@ def previous(folder: Path, document: Mapping[str, Any]) -> Manifest | None:
             )
         return None
     manifest = Manifest.load(folder)
-    if manifest.plan_hash == plan_hash(document):
+    if _same(folder, manifest, document):
         return manifest
     old = read_document(folder)
     keys = [key for key in differences(_substance(old), _substance(document))]
@@ -75,8 +75,26 @@ def previous(folder: Path, document: Mapping[str, Any]) -> Manifest | None:
 def holds(folder: Path, document: Mapping[str, Any]) -> bool:
     """Whether the folder's manifest can be read and is of this plan."""
     try:
-        return Manifest.load(folder).plan_hash == plan_hash(document)
+        return _same(folder, Manifest.load(folder), document)
     except UnsayError:
+        return False
+
+
+def _same(folder: Path, manifest: Manifest, document: Mapping[str, Any]) -> bool:
+    """Whether the folder was started by this plan; settings that its version did not know yet have their defaults.
+
+    Raises:
+        DamagedError: its plan cannot be read.
+    """
+    if manifest.plan_hash == plan_hash(document):
+        return True
+    old = read_document(folder)
+    if manifest.plan_hash != plan_hash(old):  # edited since
+        return False
+    try:
+        before, now = (plan_hash(plan_document(decode(plan))) for plan in (old, document))
+        return before == now
+    except UnsayError:  # it has settings that this version does not know any more
         return False
 
 

@@ -130,6 +130,7 @@ class Run:
             installed = manifest.packages()
             changed = manifest.changed_packages(about.packages, installed) if earlier else []
             about.name, about.command, about.status, about.error = name, list(command), "running", ""
+            about.plan_hash = folder.plan_hash(document)
             about.git, about.packages, about.machine = manifest.git(), installed, manifest.machine()
             for stage in about.stages:
                 stage.status = "interrupted" if stage.status == "running" else stage.status  # it was killed
