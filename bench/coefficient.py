@@ -14,6 +14,7 @@ from unsay.line import ends
 from unsay.models.line import Line
 from unsay.models.lm import LM
 from unsay.runs.run import Run
+from unsay.training.attention import fast_attention
 from unsay.training.batch import encode_rows
 from unsay.training.coefficient import farthest, kept_rows, probability
 from unsay.training.weights import working
@@ -32,11 +33,12 @@ def compare(folder, places, most):
     start = found.points[0]
     rows = {name: encode_rows(members, line.at(0.0).template) for name, members in (("f", data.forget), ("k", kept))}
     grid = []
-    for i in range(1, places + 1):
-        s = most * i / places
-        lm = line.at(s)
-        with working(lm.model, run.train.precision, lm.device):
-            grid.append((s, *(probability(lm, rows[name]) for name in ("f", "k"))))
+    with fast_attention(line.at(0.0), max(row.length for members in rows.values() for row in members)):
+        for i in range(1, places + 1):
+            s = most * i / places
+            lm = line.at(s)
+            with working(lm.model, run.train.precision, lm.device):
+                grid.append((s, *(probability(lm, rows[name]) for name in ("f", "k"))))
     fits = [(p, s) for s, p, k in grid if k >= KEEP * start.keep and (found.floor is None or p >= found.floor)]
     best, at = min(fits, default=(start.forget, 0.0))
     return {
