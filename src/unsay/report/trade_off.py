@@ -54,7 +54,7 @@ def page(found: Mapping[str, Any]) -> str:
         "it is like the retrained model's; a lower probability is over-forgetting.\n"
     )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([table, "", about, *(f"- {sentence}" for sentence in words)]) + "\n"
+    return "\n".join([table, "", about, *(f"- {sentence}" for sentence in words), "", *counted(found)]) + "\n"
 
 
 def by_method(found: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
@@ -89,6 +89,33 @@ def said(method: str, walks: Sequence[Mapping[str, Any]]) -> str:
             text += f"; {_change(base, points)} with {label}"
     alphas = [f"{point['alpha']:.2f}" for walk in walks for point in walk["uipe"] if point["automatic"]]
     return text + (f" (found: {', '.join(alphas)})" if alphas else "") + "."
+
+
+def counted(found: Mapping[str, Any]) -> list[str]:
+    """One sentence for every α: in how many walks it is above and below one more epoch of the method itself."""
+    stops = [stations([walk]) for walk in found["walks"]]
+    level = found["retrained"][_PROBABILITY]["value"]
+    sentences = []
+    for label in dict.fromkeys(label for stop in stops for label in stop if label.startswith("UIPE")):
+        pairs = [(stop[label], stop["one more epoch"]) for stop in stops if label in stop]
+        parts = [_signs(pairs, name, title) for name, title in ((_QUALITY, "forget quality"), (_UTILITY, "utility"))]
+        below = sum(_value(ours, _PROBABILITY) < level for ours, _ in pairs)
+        more = sum(_value(other, _PROBABILITY) < level for _, other in pairs)
+        sentences.append(
+            f"{label}, against one more epoch, {len(pairs)} walks: {'; '.join(parts)}. The forget rows are less likely "
+            f"than under the retrained model in {below} of them, after one more epoch in {more}.\n"
+        )
+    return sentences
+
+
+def _signs(pairs: Sequence[tuple[Sequence[Scores], Sequence[Scores]]], name: str, title: str) -> str:
+    """How often a metric is higher and lower, with the p-value of the sign test, which leaves ties out."""
+    from scipy.stats import binomtest
+
+    gaps = [_value(ours, name) - _value(other, name) for ours, other in pairs]
+    up, down = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+    p = binomtest(up, up + down).pvalue if up + down else 1.0
+    return f"{title} is higher in {up} and lower in {down} (sign test p = {p:.2g})"
 
 
 def _change(base: Sequence[Scores], points: Sequence[Scores]) -> str:
