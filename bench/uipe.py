@@ -11,6 +11,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from unsay.report.trade_off import write_trade_off
+
 from . import coefficient
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +56,8 @@ def page():
     """The page, from the folders that are there."""
     parts = [HEAD]
     for name, title in (("forget01", "Trade-off on TOFU forget01"), ("forget05", "Trade-off on TOFU forget05")):
-        if (RUNS / name / "trade-off.md").exists():
+        if (RUNS / name / "trade-off.json").exists():
+            write_trade_off(RUNS / name)
             text = (RUNS / name / "trade-off.md").read_text(encoding="utf-8")
             parts += [f"## {title}\n", _repeat(name), _picture(name, "trade-off.svg"), text]
     if (RUNS / "related" / "related-knowledge.md").exists():
