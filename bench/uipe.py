@@ -34,7 +34,9 @@ BASES = ("npo", "grad-diff", "grad-ascent", "kl-min", "undial", "sim-npo")
 HEAD = """# Extrapolation, measured
 
 What UIPE (`extrapolate`, arXiv:2503.04693) does on SmolLM2-135M-Instruct: θ0 + (1 + α)·(θu − θ0), where θu is what
-another method made of θ0. Everything here is made from run folders by `make uipe`.
+another method made of θ0. Everything here is made from run folders by `make uipe`; of an experiment that was resumed,
+the commit is that of its last start. `auto` holds 90 % of the probability of the retain answers, which a base epoch may
+have lost while its utility holds: α is then below 0, a step back.
 """
 
 
@@ -68,7 +70,8 @@ def page():
             "## The coefficient found by itself\n",
             f"`python -m bench.coefficient runs/methods/…`: the search of `alpha=auto` against a grid of "
             f"{found[0]['grid']['looks']} places on the lines of runs behind [methods.md](methods.md), within the same "
-            "bounds. `forget` is the mean probability of the forget answers, one model each: no interval over runs.\n",
+            "bounds. `forget` is the mean probability of the forget answers (20 rows of two persons), one model each: "
+            "no interval over runs. Below 0 the search got farther than the grid, whose places are coarser.\n",
             coefficient.table(found) + "\n",
         ]
     return "\n".join(parts)
