@@ -27,8 +27,8 @@ TOFU = ("tofu-smollm2", "benchmark.retain_limit=30", "benchmark.max_new_tokens=6
 
 def _attacked(*off):
     """What batch runs measure besides their benchmark: signs of knowledge, token rates on and off target, attacks."""
-    rates = ",".join(f"{{name: token-rate, split: {split}}}" for split in off)
-    return (f"metrics=[forgetting-effect,{RATES},{rates}]", "attacks=[token-suppressed,prefill]")
+    off_target = ",".join(f"{{name: token-rate, split: {split}}}" for split in off)
+    return (f"metrics=[forgetting-effect,{RATES},{off_target}]", "attacks=[token-suppressed,prefill]")
 
 
 _PEOPLE = _attacked("retain", "holdout", "world")

@@ -72,13 +72,17 @@ class LinearPath:
         if data.utility or data.retain:
             sides["keep"] = kept_rows(data, run.seed)
         moved, size = distance(end, start)
-        losses = {1.0: _stored(end, sides, run)}
-        losses[0.0] = _losses(start, sides, run) if moved else losses[1.0]
+        last = _stored(end, sides, run)
+
+        def read(mixed: LM) -> dict[str, float]:
+            return _losses(mixed, sides, run) if moved else last
+
+        losses = {0.0: read(start), 1.0: last}
         for place in sorted(self.places):
             run.check_stop()
             mixed = extrapolate(end, start, 1 - place)
             if place not in losses:
-                losses[place] = _losses(mixed, sides, run) if moved else losses[1.0]
+                losses[place] = read(mixed)
             yield Probe(f"alpha-{place:g}", replace(mixed, origin=lm.origin), at=place)
         report = {
             "distance": moved,

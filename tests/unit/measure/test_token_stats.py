@@ -252,3 +252,14 @@ def test_extreme_logits_stay_finite():
     found = vocabulary_stats(x, lambda h: h, torch.tensor([0, 0, 1]), torch.tensor([0, 2, 2]))
     assert found.logp.tolist() == pytest.approx([0.0, -2e4, -0.5514], abs=1e-3)
     assert torch.isfinite(found.mean).all() and torch.isfinite(found.std).all()
+
+
+def test_a_broken_model_says_nothing_about_its_family():
+    """ALiBi takes no trees; weights that are not numbers must not be taken for agreement."""
+    lm = tiny_lm()
+    config = BloomConfig(vocab_size=len(lm.tokenizer), hidden_size=32, n_layer=1, n_head=4)
+    broken, whole = (dataclasses.replace(lm, model=BloomForCausalLM(config).eval()) for _ in range(2))
+    with torch.no_grad():
+        broken.model.transformer.ln_f.weight.fill_(float("nan"))
+    token_stats(broken, ASKS, precision="fp32")
+    check(whole, token_stats(whole, ASKS, precision="fp32"))
