@@ -13,7 +13,7 @@ from unsay.config.plan import Adapter
 from unsay.data.example import Message
 from unsay.errors import DataError, PlanError
 from unsay.measure.texts import Ask
-from unsay.measure.token_stats import Sweep, token_stats
+from unsay.measure.token_stats import Sweep, _tried, token_stats
 from unsay.measure.vocabulary import vocabulary_stats
 from unsay.measure.working import resolve_precision, working
 from unsay.models._tiny import FAMILIES, tiny_lm
@@ -255,11 +255,10 @@ def test_extreme_logits_stay_finite():
 
 
 def test_a_broken_model_says_nothing_about_its_family():
-    """ALiBi takes no trees; weights that are not numbers must not be taken for agreement."""
-    lm = tiny_lm()
-    config = BloomConfig(vocab_size=len(lm.tokenizer), hidden_size=32, n_layer=1, n_head=4)
-    broken, whole = (dataclasses.replace(lm, model=BloomForCausalLM(config).eval()) for _ in range(2))
+    """Weights that are no numbers are no agreement, and a whole model of the same family is tried anew."""
+    broken, whole = tiny_lm(intermediate_size=48), tiny_lm(intermediate_size=48)
     with torch.no_grad():
-        broken.model.transformer.ln_f.weight.fill_(float("nan"))
-    token_stats(broken, ASKS, precision="fp32")
-    check(whole, token_stats(whole, ASKS, precision="fp32"))
+        broken.model.model.norm.weight.fill_(float("nan"))
+    for lm, expected in ((broken, False), (whole, True)):
+        with working(lm, "fp32") as model:
+            assert all(_tried(model, read) == expected for read in (0, 2))
