@@ -1,4 +1,6 @@
-"""A folder from an earlier version, whose plan had fewer settings."""
+"""What a folder may hold already: another plan, somebody's files, a run of an earlier version."""
+
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,49 @@ from unsay.errors import RunError
 from unsay.runs.folder import plan_hash
 from unsay.runs.manifest import Manifest
 from unsay.runs.run import Run
+
+
+def started(**fields) -> Run:
+    return Run.start(Plan(out="run", **fields))
+
+
+@pytest.fixture(autouse=True)
+def in_tmp(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_another_plan_in_the_folder_names_the_differences():
+    started().finish()
+    with pytest.raises(RunError) as caught:
+        started(train=Train(lr=3e-5), seed=2)
+    assert "train.lr: 1e-05 there, 3e-05 now" in caught.value.message
+    assert "seed: 0 there, 2 now" in caught.value.message
+    assert "--overwrite" in caught.value.hint
+    with started() as run:  # and the folder is free again
+        assert run.manifest.status == "running"
+
+
+def test_overwrite_replaces_what_was_there():
+    with started() as run:
+        run.write_text("model/weights", "old")
+    with Run.start(Plan(out="run", seed=2), overwrite=True) as run:
+        assert not (run.dir / "model").exists()
+        assert run.manifest.seed == 2
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_somebody_elses_folder_is_left_alone(overwrite):
+    Path("run").mkdir()
+    Path("run/thesis.tex").write_text("years of work")
+    with pytest.raises(RunError, match=r"not a run folder: it holds 'thesis\.tex'"):
+        Run.start(Plan(out="run"), overwrite=overwrite)
+    assert Path("run/thesis.tex").read_text() == "years of work"
+
+
+def test_a_file_in_place_of_the_folder_is_said():
+    Path("run").write_text("x")
+    with pytest.raises(RunError, match="is a file"):
+        started()
 
 
 @pytest.fixture
