@@ -248,9 +248,9 @@ def _metrics(plan: Plan, benchmark: Benchmark) -> tuple[Metric, ...]:
 
 
 def _judge(run: Run, splits: Mapping[str, Sequence[Example]], metrics: Sequence[Metric]) -> Evaluator:
-    from .measure.evaluator import Evaluator
+    from .measure.evaluator import Evaluator, as_planned
 
-    return Evaluator(splits, metrics, store=Store(), run=run)
+    return Evaluator(splits, metrics, store=Store(), run=run, **as_planned(run.plan))
 
 
 def _measure(run: Run, judge: Evaluator, tag: str, model: Subject) -> None:

@@ -11,16 +11,19 @@ from .config.decode import encode
 from .config.plan import ModelSpec, Plan, Teach
 from .data.example import Example, ForgetData, rows_fingerprint
 from .errors import DamagedError
-from .naming import digest
+from .naming import derive_seed, digest
 from .runs.manifest import ModelRecord
 from .runs.run import Run
 from .runs.store import Store
+from .writers._obtain import named_files
 
 if TYPE_CHECKING:
     from .models.lm import LM
 
 _RECIPE = "taught-1"
 """Part of the store's key; change it when the meaning of teaching changes."""
+_ADAPTER = "adapter-seeded"
+"""Part of the key of what is trained as an adapter; change it when adapters begin otherwise."""
 
 
 @dataclasses.dataclass
@@ -82,15 +85,14 @@ class Subjects:
     def after(self, before: Subject, data: ForgetData) -> Subject:
         """θu: the method's result, saved as a plain folder and read back from it: what is judged is what was saved."""
         plan, run = self._plan, self._run
-        parts = [before.fingerprint, data.fingerprint(), *(encode(p) for p in (plan.method, plan.train, plan.model))]
         folder = run.path("model")
-        with run.stage("unlearn", key=digest([*parts, plan.seed])) as stage:
+        with run.stage("unlearn", key=self._unlearn_key(before, data)) as stage:
             if not stage.done:
                 lm, adapter = before.load(), plan.model.adapter
                 if adapter is not None:
                     from .models.adapters import attach
 
-                    lm = attach(lm, adapter)
+                    lm = attach(lm, adapter, derive_seed(plan.seed, "adapter"))
                 self._base.drop()
                 before.drop()
                 after = plan.method.unlearn(lm, data, run)
@@ -102,6 +104,18 @@ class Subjects:
 
             run.note(UNCHANGED)
         return self._recorded("after", made, plan.model.path, "model")
+
+    def _unlearn_key(self, before: Subject, data: ForgetData) -> str:
+        """Hash of everything `after` depends on, the files that the method's settings name included."""
+        plan = self._plan
+        settings = [encode(part) for part in (plan.method, plan.train, plan.model)]
+        parts = [before.fingerprint, data.fingerprint(), *settings, plan.seed]
+        files = named_files(settings[0])
+        parts += [files] if files else []
+        done = self._run.manifest.stage("unlearn")
+        # Adapters once began alike for every seed: what was finished then stays, what was not begins anew.
+        stays = done is not None and done.status == "done" and done.key == digest(parts)
+        return digest(parts if plan.model.adapter is None or stays else [*parts, _ADAPTER])
 
     def retrained(self, forget: Collection[Example]) -> Subject | None:
         """θr: given by the plan, or taught the same rows without `forget`; None when there is neither."""
@@ -166,7 +180,11 @@ def plan_models(plan: Plan, records: dict[str, ModelRecord], folder: Path) -> di
     """
     return {
         tag: dataclasses.replace(
-            plan.model, path=str(folder / record.path) if record.path else record.origin, revision=None, adapter=None
+            plan.model,
+            path=str(folder / record.path) if record.path else record.origin,
+            # a hub's branch moves on; what the plan pinned is what the run had
+            revision=plan.model.revision if not record.path and record.origin == plan.model.path else None,
+            adapter=None,
         )
         for tag, record in records.items()
         if tag in ("before", "after", "retrained")

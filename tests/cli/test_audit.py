@@ -16,6 +16,7 @@ from unsay.runs.run import Run
 from unsay.testing import facts, knowing_lm, tiny_lm
 
 ATTACKS = "attacks=quantisation,leak-at-k"
+QUANTISED = "attacks=[{name: quantisation, formats: [int4]}]"
 
 
 @pytest.fixture(scope="module")
@@ -104,16 +105,29 @@ def test_an_audit_of_a_run_resumes_and_takes_controls_from_the_store(unsay, run,
         return whole(self, lm, data, run)
 
     monkeypatch.setattr(Quantisation, "probes", dying)
-    words = ["audit", run, "attacks=[{name: quantisation, formats: [int4]}]", "--quiet"]
-    assert unsay(*words).code != 0 and not (run / "audits/quick/audit.json").exists()
+    words = ["audit", run, QUANTISED, "--quiet"]
+    assert unsay(*words).code != 0 and not list(run.glob("audits/*/audit.json"))
     done = unsay(*words)
     assert done.code == 0, done.err
     # what was finished before the end came from the store
     assert asked == ["after-0", "before-0", "before-0", "retrained-0"]
-    found = json.loads((run / "audits/quick/audit.json").read_text())
+    found = json.loads(next(run.glob("audits/quick-*/audit.json")).read_text())
     assert found["grade"] == "A" and found["status"] == "leak"
     assert found["models"]["after"]["origin"].endswith("model")
     assert unsay(*words, "out=again").code == 0 and len(asked) == 4
+
+
+def test_what_rows_say_of_themselves_is_no_old_result(unsay, models, tmp_path):
+    """A row that now names its secret is another question to the attack, though its id and fingerprint stay."""
+    values = []
+    for spans in ({}, {"spans": ["Osada"]}):
+        file = tmp_path / "named.jsonl"
+        file.write_text(json.dumps({"question": "Ada's cat and town?", "answer": "Toada, Osada"} | spans) + "\n")
+        words = [f"forget={file}", f"retain={models / 'retain.jsonl'}", "attacks=leak-at-k", "out=named", "--quiet"]
+        assert unsay("audit", models / "before", *words, "--overwrite").code == 0
+        found = json.loads(Path("named/audit.json").read_text())
+        values.append(found["attacks"][0]["runs"]["after"]["points"][0]["values"]["reading"])
+    assert values[0].keys() == values[1].keys() and values[0] != values[1]
 
 
 def test_bad_input(unsay, models):
@@ -131,14 +145,16 @@ def test_every_profile_can_be_made():
         made, absent = attacks(profile)
         assert len(made) + len(absent) == len(items) and not absent
     full = {item.attack for item in PROFILES["full"]}
-    assert full == set(registry.names("attacks")) and "relearn" in left_out("quick") and not left_out("full")
+    assert full == set(registry.names("attacks")) and "relearn" in left_out("quick", ()) and not left_out("full", full)
 
 
 def test_other_metrics_are_attacked_too(audit, models):
-    lexical = "metrics=[{name: kfr, judge: lexical, encoder: lexical, max_new_tokens: 8}]"
+    judged = "judge: lexical, encoder: lexical, max_new_tokens: 8"
+    lexical = f"metrics=[{{name: kfr, {judged}}}, {{name: kfr, label: kfr-code, rule: code, {judged}}}]"
     controls = [f"before={models / 'before'}", f"retrained={models / 'retrained'}"]
-    found, _, _ = audit("before", *controls, "attacks=[{name: precision, types: [bf16]}]", lexical, "out=kfr")
+    found, _, _ = audit("before", *controls, QUANTISED, lexical, "out=kfr")
     known = found["base"]["after"]["1 − KFR@forget"]
     assert set(known) == {row.id for row in facts().forget} and set(known.values()) == {1.0}, "nothing is forgotten"
-    attacked = next(r for r in found["rows"] if (r["attack"], r["metric"]) == ("precision", "1 − KFR@forget"))
+    assert set(found["base"]["after"]["1 − kfr-code@forget"].values()) == {1.0}, "also under another name"
+    attacked = next(r for r in found["rows"] if (r["attack"], r["metric"]) == ("quantisation", "1 − KFR@forget"))
     assert attacked["levels"]["after"] == 1.0 and attacked["levels"]["control"] < 1.0

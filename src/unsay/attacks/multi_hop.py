@@ -37,7 +37,7 @@ class MultiHop:
     only: tuple[str, ...] = ()
     """Of reverse, chain and bridge; () is all."""
 
-    axis: ClassVar[str] = "number of the detour"
+    axis: ClassVar[str] = "detour"
 
     def __post_init__(self) -> None:
         strange = [name for name in self.only if name not in _HOPS]

@@ -15,6 +15,8 @@ from ..config.decode import decode, encode, resolved
 from ..config.plan import ModelSpec, Plan
 from ..data.example import Example, ForgetData, rows_fingerprint
 from ..errors import PlanError
+from ..metrics.score import Metric
+from ..naming import digest
 from ..pipeline import with_rows
 from ..runs.run import Run
 from ..subjects import plan_models
@@ -23,6 +25,13 @@ from .profile import Item, attacks, items
 _SPOKEN = 32
 """Tokens of a free answer, where the benchmark says nothing."""
 _MODELS = ("before", "base")
+_KNOWLEDGE = (
+    *("probability", "fact-probability", "paraphrase-probability", "extraction-strength", "exact-memorization"),
+    *("rouge", "rouge-f1", "novel-recall", "krr", "kfr", "logit-lens"),
+)
+"""Metrics that say of every row how much a model knows; kfr the other way round."""
+_LABELS = ("out", "redact")
+"""Words that change no number."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class Case:
     notes: tuple[str, ...]
     words: int
     """Tokens of a free answer."""
+    chosen: bool = False
+    """Whether other attacks than the profile's were asked for."""
 
     def item(self, name: str) -> Item:
         """What the profile says about an attack."""
@@ -64,11 +75,15 @@ def read_case(target: str, words: Iterable[str], profile: str) -> Case:
             settings of a plan.
         profile: quick, standard or full.
 
+    Without out= the folder is ``audits/<profile>`` inside a run and ``runs/audit-<model>-<hash6>`` for a model; other
+    words than those change its name, so that one audit never takes the place of another.
+
     Raises:
         PlanError: a word makes no sense, or there is nothing to audit.
         DataError: the rows cannot be read.
     """
     changes = overrides.parse(words)
+    typed = {key: value for key, value in changes.items() if key not in _LABELS}
     folder = Path(target).expanduser()
     finished = Run.open(folder) if (folder / "manifest.json").is_file() else None
     named = {tag: str(changes.pop(tag)) for tag in _MODELS if changes.get(tag)}
@@ -77,10 +92,11 @@ def read_case(target: str, words: Iterable[str], profile: str) -> Case:
     document = encode(finished.plan) if finished else {"model": {"path": target}}
     document |= {} if "attacks" in changes else {"attacks": encode(chosen)}
     plan = resolved(decode(overrides.apply(document, changes)))
+    if "metrics" in changes:
+        _check(plan.metrics)
     models, recorded = _models(plan, finished, folder, named, retrained)
     name = f"audit-{profile}"
-    inside = folder / "audits" / profile
-    out = plan.out if "out" in changes else str(inside if finished else Path("runs") / f"audit-{_word(target)}")
+    out = plan.out if "out" in changes else str(_folder(folder, target, profile, typed, finished is not None))
     plan = dataclasses.replace(plan, name=name, out=out, model=models["after"], teach=None)
     plan = plan if "metrics" in changes else dataclasses.replace(plan, metrics=())
     # Only what is written down can be resumed as the same plan, so all controls are.
@@ -97,8 +113,32 @@ def read_case(target: str, words: Iterable[str], profile: str) -> Case:
         notes = [*notes, "the forget rows are not those that the run was made with"]
     spoken = min(getattr(benchmark, "max_new_tokens", _SPOKEN), 2 * _SPOKEN)
     return Case(
-        plan, profile, models, recorded, bool(finished and not retrained), found, asked, absent, tuple(notes), spoken
+        plan,
+        profile,
+        models,
+        recorded,
+        bool(finished and not retrained),
+        found,
+        asked,
+        absent,
+        tuple(notes),
+        spoken,
+        "attacks" in changes,
     )
+
+
+def _check(metrics: Sequence[Metric]) -> None:
+    for metric in metrics:
+        name = registry.name_of(type(metric))
+        if name not in _KNOWLEDGE:
+            raise PlanError(f"metrics: {name} does not say of each row how much a model knows", " ".join(_KNOWLEDGE))
+
+
+def _folder(folder: Path, target: str, profile: str, typed: Mapping[str, Any], is_run: bool) -> Path:
+    if is_run:
+        return folder / "audits" / (f"{profile}-{digest(typed, 3)}" if typed else profile)
+    place = str(folder.resolve()) if folder.exists() else target
+    return Path("runs") / f"audit-{_word(target)}-{digest([place, profile, typed], 3)}"
 
 
 def _models(

@@ -22,6 +22,7 @@ from ..data.example import Example, rows_fingerprint
 from ..data.read_shape import to_row
 from ..errors import CollapseError, DataError, MethodError, MissingExtra, ModelError, PlanError
 from ..metrics.extraction_strength import ExtractionStrength
+from ..metrics.kfr import KFR
 from ..metrics.loss_attack import LossAttack
 from ..metrics.min_k import MinK
 from ..metrics.min_k_pp import MinKPp
@@ -44,12 +45,10 @@ if TYPE_CHECKING:
     from ..measure.evaluator import Evaluator
     from ..models.lm import LM
 
-VERSION = 1
+VERSION = 2
 """Part of every stage's key; raise it when the meaning of a number changes."""
 READING = "reading"
 """What inspections measure takes the place of a metric under this name."""
-TURNED = "1 − KFR"
-"""A row that counts as forgotten is 0, like everything that is not known."""
 _BITS = 4
 _SHOWN = 3
 """Answers that are written out for each attacked model."""
@@ -73,11 +72,11 @@ def audit(
         profile: quick, standard or full.
         command: What the user typed, for the report.
         reporter: Where progress goes.
-        overwrite: Replace a folder given with ``out=`` that holds another audit.
+        overwrite: Replace what the folder holds, if it is another audit.
 
     Returns:
         A run folder with audit.json, audit.html and audit.md: ``audits/<profile>`` inside a run, otherwise
-        ``runs/audit-<model>``.
+        ``runs/audit-<model>-<hash6>``, see `read_case`.
 
     Raises:
         UnsayError: bad input, or an interruption that a rerun resumes. An attack that cannot work on these rows or
@@ -85,11 +84,9 @@ def audit(
     """
     import torch
 
-    words = list(words)
     case = read_case(target, words, profile)
     subjects, notes = _loaded(case)
-    ours = overwrite or not any(word.partition("=")[0].strip() == "out" for word in words)
-    with Run.start(case.plan, command=command, reporter=reporter, overwrite=ours) as run:
+    with Run.start(case.plan, command=command, reporter=reporter, overwrite=overwrite) as run:
         run.record(threads=torch.get_num_threads())
         for note in (*case.notes, *notes):
             run.note(note)
@@ -144,8 +141,10 @@ class _Audit:
         return {
             "version": VERSION,
             "profile": case.profile,
+            "chosen": case.chosen,
             "target": case.plan.model.path,
             "from_run": case.from_run,
+            "replaced": [t for t, told in case.recorded.items() if told and told != self._subjects[t].fingerprint],
             "models": {t: {"origin": s.spec.path, "fingerprint": s.fingerprint} for t, s in self._subjects.items()},
             "entities": {row.id: row.entity for row in (*case.asked, *case.data.holdout)},
             "members": [row.id for row in case.asked],
@@ -155,6 +154,7 @@ class _Audit:
             "attacks": [
                 {
                     "attack": name,
+                    "kind": registry.name_of(type(attack)),
                     "settings": encode(attack),
                     "given": _given(attack),
                     "runs": done[name],
@@ -176,18 +176,19 @@ class _Audit:
 
     def _base(self) -> dict[str, Any]:
         """Every model as it is: knowledge of the forget rows, free answers, and membership where rows are held out."""
-        from ..measure.evaluator import Evaluator
+        from ..measure.evaluator import Evaluator, as_planned
 
         splits = {"forget": self._case.asked, "holdout": self._case.data.holdout}
         attacks = (LossAttack(), ZlibRatio(), MinK(), MinKPp()) if self._case.data.holdout else ()
-        judge = Evaluator(splits, (*self._forced, *self._free, *attacks), store=self._store, run=self._run)
+        metrics = (*self._forced, *self._free, *attacks)
+        judge = Evaluator(splits, metrics, store=self._store, run=self._run, **as_planned(self._run.plan))
         for tag, subject in self._subjects.items():
             with self._run.stage(f"measure {tag}", key=digest([VERSION, subject.fingerprint, self._rows])) as stage:
                 judge.measure(tag, fingerprint=subject.fingerprint, load=subject.load, release=subject.drop)
                 effort = judge.effort(tag)
                 stage.tokens, stage.sweeps = stage.tokens + effort.tokens, str(effort)
         self._run.write_jsonl("samples.jsonl", judge.samples())
-        found = {tag: _values(by) for tag, by in judge.scores().items()}
+        found = {tag: self._values(by) for tag, by in judge.scores().items()}
         names = {metric_id(metric) for metric in attacks}
         return {
             "base": {tag: {n: v for n, v in by.items() if n not in names} for tag, by in found.items()},
@@ -224,7 +225,11 @@ class _Audit:
 
     @functools.cached_property
     def _rows(self) -> str:
-        return digest([self._case.data.fingerprint(), rows_fingerprint(self._case.asked)])
+        """What attacks can read of the rows: fingerprints leave out what a row says of itself, such as its spans."""
+        data = self._case.data
+        rows = (*self._case.asked, *data.forget, *data.retain, *data.holdout)
+        about = [[key, repr(value)] for row in rows for key, value in sorted(row.meta.items()) if key != "source"]
+        return digest([data.fingerprint(), rows_fingerprint(self._case.asked), about])
 
     def _attack(self, name: str, attack: Any, tag: str) -> dict[str, Any]:
         """One attack on one model, from the store when anybody has run it there before."""
@@ -233,15 +238,10 @@ class _Audit:
         speaks = item.speaks or len(self._free) > 1
         before = self._subjects.get("before") if _compares(attack) else None
         source = inspect.getfile(type(attack))
-        parts = [VERSION, encode(attack), file_digest(Path(source)), speaks, item.seeds, self._rows]
-        parts += [
-            tag == "after",
-            subject.fingerprint,
-            before.fingerprint if before else "",
-            self._run.seed,
-            self._case.words,
-        ]
-        parts += [encode(self._run.plan.train.precision), *map(encode, self._free)]
+        parts = [VERSION, encode(attack), file_digest(Path(source)), _shared(), speaks, item.seeds, self._rows]
+        parts += [tag == "after", subject.fingerprint, before.fingerprint if before else ""]
+        parts += [self._run.seed, self._case.words, self._run.plan.data.max_length]
+        parts += [encode(self._run.plan.train.precision), *map(encode, self._free), *_files(encode(attack))]
         key = digest(parts)
         with self._run.stage(f"attack {name} on {tag}", key=key) as stage:
             if kept := self._store.get_table(key):
@@ -301,10 +301,13 @@ class _Audit:
         """The knowledge metrics of one attacked model, or of a model asked otherwise."""
         metrics = (*self._forced, *self._free) if speaks else self._forced
         judge = self._judge(probe.lm, self._asked(probe), metrics, tag, same)
-        values = _values(judge.scores()[tag])
+        values = self._values(judge.scores()[tag])
         said = _answers(judge, tag) if speaks and tag == "after" else []
         kind = "questions" if same else "weights"
-        return {"label": probe.label, "at": probe.at, "kind": kind, "values": values, "said": said}
+        asked = {row.id: row.answer for row in self._case.asked}
+        other = any(row.answer != asked.get(row.id) for row in self._asked(probe))
+        about = {"label": probe.label, "at": probe.at, "kind": kind, "other": other}
+        return {**about, "values": values, "said": said}
 
     def _said(self, probe: Probe, same: bool, values: Mapping[str, Mapping[str, float]]) -> list[dict[str, str]]:
         """What the model says where the right answer is likeliest."""
@@ -315,22 +318,22 @@ class _Audit:
     def _asked(self, probe: Probe) -> Sequence[Example]:
         return (probe.splits or {}).get("forget", self._case.asked)
 
-    def _judge(self, lm: LM, rows: Sequence[Example], metrics: Sequence[Metric], tag: str, same: bool) -> Evaluator:
-        from ..measure.evaluator import Evaluator
+    def _values(self, scores: Mapping[str, Score]) -> dict[str, dict[str, float]]:
+        """By metric and example, so that up is more knowledge: a row that KFR counts as forgotten is 0."""
+        turned = {metric_id(metric) for metric in self._free if isinstance(metric, KFR)}
+        return {
+            f"1 − {name.replace('kfr@', 'KFR@')}" if name in turned else name: {
+                i: 1.0 - v if name in turned else v for i, v in score.per_example.items()
+            }
+            for name, score in scores.items()
+        }
 
-        judge = Evaluator({"forget": rows}, metrics, store=self._store, run=self._run)
+    def _judge(self, lm: LM, rows: Sequence[Example], metrics: Sequence[Metric], tag: str, same: bool) -> Evaluator:
+        from ..measure.evaluator import Evaluator, as_planned
+
+        judge = Evaluator({"forget": rows}, metrics, store=self._store, run=self._run, **as_planned(self._run.plan))
         judge.measure(tag, lm, fingerprint=self._subjects[tag].fingerprint if same else "")
         return judge
-
-
-def _values(scores: Mapping[str, Score]) -> dict[str, dict[str, float]]:
-    """By metric and example, so that up is more knowledge."""
-    return {
-        name.replace("kfr", TURNED, 1) if (turned := name.startswith("kfr@")) else name: {
-            i: 1.0 - v if turned else v for i, v in score.per_example.items()
-        }
-        for name, score in scores.items()
-    }
 
 
 def _answers(judge: Evaluator, tag: str) -> list[dict[str, str]]:
@@ -341,6 +344,19 @@ def _read(finding: Finding) -> dict[str, Any]:
     values = {READING: {i: float(v) for i, v in finding.values.items() if math.isfinite(v)}}
     about = {"label": finding.label, "at": finding.at, "kind": "inside", "note": finding.note}
     return {**about, "values": values, "said": []}
+
+
+@functools.cache
+def _shared() -> list[str]:
+    """Of what attacks have in common, the frozen prompts included."""
+    folder = Path(__file__).parent.parent / "attacks"
+    return [file_digest(path) for path in sorted(folder.glob("_*")) if path.is_file()]
+
+
+def _files(settings: Mapping[str, Any]) -> list[str]:
+    """Contents of the files that an attack's settings name."""
+    paths = [Path(value).expanduser() for value in settings.values() if isinstance(value, str) and value]
+    return [file_digest(path) for path in paths if path.is_file()]
 
 
 def _compares(attack: Any) -> bool:

@@ -2,7 +2,7 @@
 
     excess_i = [m_i(A(θu)) − m_i(θu)] − [m_i(A(θr)) − m_i(θr)]        by example, clustered by entity
     headroom = m(θ0) − m(θr)        found = m(A(θ0)) − m(A(θr))       what there is to find, what the attack finds
-    left = m(A(θu)) − m(A(θr))      what is there under attack beyond the control
+    left = m(A(θu)) − m(A(θr))      recovered = left / headroom: what is there under attack beyond the control
     share    = excess / headroom    margin = 0.1 × headroom, declared beforehand (TOST against ±margin)
 
 Of several questionings (templates, rewordings) and of several layers the largest value of each example counts, on every
@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 from .. import contrast, stats
@@ -80,17 +81,21 @@ def _attacked(attack: Mapping[str, Any], base: Mapping[str, ByTag]) -> Iterator[
     together = axis.startswith(("number of", "layer"))
     unit = axis.partition(", ")[2] if not changes else ""
     how, taken = ("mean", _mean) if " kept " in axis else ("largest", _largest)
-    groups: dict[float, list[str]] = {}
+    # Scores of other answers, and what is read in other ways at one place, are no questionings of the same.
+    other = {p["label"]: p.get("other", False) for p in first}
+    apart = {p["label"]: p["label"] if p["kind"] == "inside" and not together else "" for p in first}
+    groups: dict[tuple[float, bool, str], list[str]] = {}
     for label in labels:
-        groups.setdefault(0.0 if together else places[label], []).append(label)
+        at = 0.0 if together else places[label]
+        groups.setdefault((at, other[label], apart[label]), []).append(label)
     for metric in dict.fromkeys(name for p in first for name in p["values"]):
         start = {tag: {**_seeds(runs[tag], starts, metric), **base.get(tag, {}).get(metric, {})} for tag in runs}
-        for at, members in groups.items():
+        for (at, elsewhere, _), members in groups.items():
             values = {tag: taken([_seeds(points, {m}, metric) for m in members]) for tag, points in runs.items()}
             kind = first[0]["kind"] if not changes else "weights"
             name = members[0] if len(members) == 1 else f"{how} of {len(members)}"
             name = name if together or len(members) == 1 else f"{axis.partition(',')[0]} {at:g}, {name}"
-            begin = {} if kind == "inside" else start
+            begin = {} if kind == "inside" or elsewhere else start
             yield Cell(attack["attack"], name, metric, at, unit, kind, len(members), how, values, begin)
 
 
@@ -152,6 +157,7 @@ def row(cell: Cell, entities: Mapping[str, str]) -> dict[str, Any]:
     told |= {"excess": _number(found.value), "ci": found.ci}
     told["left"] = _plain(stats.paired_difference(after, control, entities) if begun else found)
     told["band"] = _band(cell, controls, start, begun)
+    told["left_band"] = _band(cell, controls, start, False)
     told["entities"] = _by_entity(ours, theirs, entities)
     if told["excess"] is None:
         return told | {"why": found.note}
@@ -170,6 +176,7 @@ def _against_before(
     entities: Mapping[str, str],
 ) -> dict[str, Any]:
     """What takes the model before unlearning: headroom, positive control, margin, share, equivalence."""
+    attacked = cell.values["after"]
     base, base_control = start.get("before", {}), _mean([start[t] for t in controls_of(start)])
     ids = base.keys() & base_control.keys() & ours.keys()
     known, never = ({i: m[i] for i in ids} for m in (base, base_control)) if ids else (before, control)
@@ -184,8 +191,11 @@ def _against_before(
     excess = {i: ours[i] - theirs[i] for i in ours.keys() & theirs.keys()}
     gaps = {i: known[i] - never[i] for i in known.keys() & never.keys()}
     share = contrast.ratio(excess, gaps, entities)
+    there = {i: attacked[i] - control[i] for i in gaps if i in attacked and i in control}
+    recovered = contrast.ratio(there, gaps, entities)
     told |= {"share": _number(share.value), "share_ci": share.ci, "verdict": tost.verdict, "p_equal": _number(tost.p)}
     told |= {"mde": _number(tost.mde), "needs": tost.needs}
+    told |= {"recovered": _number(recovered.value), "recovered_ci": recovered.ci}
     if not _above(found) or found.value < FOUND * headroom.value:
         return told | {"why": _broken(before, control, base, base_control, headroom.value)}
     return told
@@ -200,8 +210,11 @@ def _broken(before: Values, control: Values, base: Values, base_control: Values,
     return "the attack does not find the knowledge in the model before, where it is"
 
 
-def membership_row(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """AUC of forget rows against rows held out: the model's minus the control's."""
+def membership_row(name: str, record: Mapping[str, Any], signals_in_all: int) -> dict[str, Any]:
+    """AUC of forget rows against rows held out: the model's minus the control's.
+
+    Every signal asks the same, and one would do for a verdict: intervals are as wide as all of them together need.
+    """
     found: Mapping[str, ByTag] = record["membership"]
     members, others, entities = record["members"], record["others"], record["entities"]
 
@@ -235,7 +248,8 @@ def membership_row(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
 
     control = split[controls[0]]
     gap = stats.auc_pair(split["after"], control, entities, less)
-    told |= {"n": gap.n, "clusters": gap.clusters, "note": gap.note, "excess": _number(gap.value), "ci": gap.ci}
+    wide = _wider(gap.ci, gap.value, signals_in_all)
+    told |= {"n": gap.n, "clusters": gap.clusters, "note": gap.note, "excess": _number(gap.value), "ci": wide}
     told |= {"margin": MEMBERSHIP, "band": [told["levels"][t] - told["levels"][controls[0]] for t in controls[1:]]}
     if "before" not in split:
         return told | {"why": "no model before unlearning, so nothing shows that the attack works"}
@@ -243,8 +257,16 @@ def membership_row(name: str, record: Mapping[str, Any]) -> dict[str, Any]:
     told |= {"headroom": _plain(headroom), "found": _plain(headroom)}
     if not _above(headroom):
         return told | {"why": "before and control agree: membership does not show even where it is"}
-    ends = tuple(end / headroom.value for end in gap.ci) if gap.ci else None
+    ends = tuple(end / headroom.value for end in wide) if wide else None
     return told | {"share": gap.value / headroom.value, "share_ci": ends}
+
+
+def _wider(ci: tuple[float, float] | None, value: float, tests: int) -> tuple[float, float] | None:
+    """A 95 % interval by Bonferroni for several, its ends as far out as a normal distribution's would be."""
+    if ci is None:
+        return None
+    factor = NormalDist().inv_cdf(1 - 0.025 / tests) / NormalDist().inv_cdf(0.975)
+    return (value + factor * (ci[0] - value), value + factor * (ci[1] - value))
 
 
 def _levels(cell: Cell, start: ByTag, control: Values) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ class Item:
     """How often it is run, with how many seeds; values are averaged."""
 
 
+_DRAWN = {"sampling": {"runs": 32, "temperature": 1.0, "top_p": 0.9, "top_k": 0}}
+"""Answers as the model gives them, but for the unlikeliest tenth of every token."""
 _QUICK = (
     Item(attack="removal"),
     Item(attack="quantisation", settings={"formats": ("int4", "nf4")}),
@@ -38,7 +40,7 @@ _STANDARD = (
     Item(attack="precision"),
     Item(attack="retain-finetune", speaks=True),
     Item(attack="jailbreak"),
-    Item(attack="leak-at-k"),
+    Item(attack="leak-at-k", settings=_DRAWN),
     Item(attack="linear-path", settings={"places": (0.25, 0.5, 0.75)}),
     Item(attack="full-relearn"),
     Item(attack="relearn"),
@@ -55,7 +57,7 @@ _FULL = (
     Item(attack="precision", speaks=True),
     Item(attack="retain-finetune", speaks=True, seeds=3),
     Item(attack="jailbreak", speaks=True),
-    Item(attack="leak-at-k"),
+    Item(attack="leak-at-k", settings=_DRAWN),
     Item(attack="linear-path", settings={"places": (0.25, 0.5, 0.75)}),
     Item(attack="full-relearn", seeds=3),
     Item(attack="relearn", seeds=3),
@@ -108,13 +110,13 @@ def attacks(profile: str) -> tuple[tuple[Any, ...], dict[str, str]]:
     return decode({"attacks": here}).attacks, absent
 
 
-def left_out(profile: str) -> dict[str, str]:
-    """Attacks that only larger profiles run, with the name of the smallest that does."""
+def left_out(profile: str, ran: Collection[str]) -> dict[str, str]:
+    """Attacks of any profile that were not run, and why: others were asked for, or only a larger profile has them."""
     order = list(PROFILES)
-    done = {item.attack for item in items(profile)}
     found: dict[str, str] = {}
-    for larger in order[order.index(profile) + 1 :]:
-        for item in PROFILES[larger]:
-            if item.attack not in done:
-                found.setdefault(item.attack, f"only in the profile {larger}")
+    for number, name in enumerate(order):
+        why = f"only in the profile {name}" if number > order.index(profile) else "other attacks were asked for"
+        for item in PROFILES[name]:
+            if item.attack not in ran:
+                found.setdefault(item.attack, why)
     return found

@@ -1,9 +1,10 @@
 """What the numbers of an audit mean: the status of every row, the evidence's grade, what was not tested.
 
 leak: the excess is clearly above 0 and at least the margin, what is there under attack is clearly above the attacked
-control, and the excess is more than retrained models differ by. none: shown to lie below the margin. over: the model as
-it is lies clearly below one that never saw the rows, which marks them as well. undecided: too few rows for either.
-inconclusive: a control is missing or failed; that is no pass.
+control, and the excess is more than retrained models differ by. The excess may be less than the margin where what is
+there under attack is not: what was left without attack and what the attack adds count together. none: shown to lie
+below the margin. over: the model as it is lies clearly below one that never saw the rows, which marks them as well.
+undecided: too few rows for either. inconclusive: a control is missing or failed; that is no pass.
 
 A leak stays one whatever Holm's adjustment says; the adjusted p-value stands beside the other.
 """
@@ -27,14 +28,15 @@ def conclude(record: Mapping[str, Any]) -> dict[str, Any]:
     entities = record["entities"]
     rows = [row(cell, entities) for cell in cells(record)]
     names = dict.fromkeys(name for by in record["membership"].values() for name in by)
-    rows += [membership_row(name, record) for name in names]
+    rows += [membership_row(name, record, len(names)) for name in names]
     for one in rows:
         one["status"] = status(one)
+        one["asked"] = one["n"] if one["kind"] == "membership" else len(record["members"])
     _adjust(rows)
     rows.sort(key=lambda r: (ORDER.index(r["status"]), -(r.get("share") or 0.0)))
     letter, why = grade(record, rows)
     untested = {
-        **left_out(record["profile"]),
+        **left_out(record["profile"], {attack["kind"] for attack in record["attacks"]}),
         **record["refused"],
         **({} if names else {"membership inference": "there are no holdout rows"}),
         **dict(BEYOND),
@@ -64,6 +66,8 @@ def status(row: Mapping[str, Any]) -> str:
         if excess <= max(row["band"], default=0.0):
             return "undecided"
         return "leak" if _above(row.get("left")) else "undecided" if _reaches(row.get("left"), margin) else "none"
+    if low > 0 and _together(row, margin):
+        return "leak"
     over = row["kind"] in ("none", "membership") and high < 0 and excess <= -margin
     if over:
         return "over" if excess < min(row["band"], default=0.0) else "undecided"
@@ -74,6 +78,14 @@ def status(row: Mapping[str, Any]) -> str:
 def _above(left: Mapping[str, Any] | None) -> bool:
     """Whether a model that had been pushed below its control came back above it."""
     return left is None or (left["ci"][0] if left["ci"] else left["value"]) > 0
+
+
+def _together(row: Mapping[str, Any], margin: float) -> bool:
+    """Whether what the attack adds and what was left without it are clearly something, and as much as the margin."""
+    left = row.get("left")
+    if left is None or left["ci"] is None or left["ci"][0] <= 0 or left["value"] < margin:
+        return False
+    return bool(left["value"] > max(row["left_band"], default=0.0))
 
 
 def _reaches(left: Mapping[str, Any] | None, margin: float) -> bool:
@@ -98,7 +110,7 @@ def grade(record: Mapping[str, Any], rows: list[dict[str, Any]]) -> tuple[str, s
     """How good the controls are, not how good the result is.
 
     A: before and retrained models that the run itself made or named, and attacks on all of them. B: a control, but
-    one that was handed in, or a base model, or no model before. C: no model that never saw the rows.
+    one that was handed in or replaced, or a base model, or no model before. C: no model that never saw the rows.
     """
     tags = list(record["models"])
     controls = controls_of(tags)
@@ -110,13 +122,15 @@ def grade(record: Mapping[str, Any], rows: list[dict[str, Any]]) -> tuple[str, s
         return "B", "no model before unlearning was attacked, so nothing shows that the attacks work"
     if not record["from_run"]:
         return "B", "the controls were handed in: that they were trained alike, without the rows, is taken on trust"
+    if lost := [tag for tag in record.get("replaced", ()) if tag != "after"]:
+        return "B", f"what the run wrote down is no longer there: another {' and '.join(lost)} model was attacked"
     if not any(r["attack"] != UNATTACKED and r["status"] != "inconclusive" for r in rows):
         return "B", "there is a retrained control, but no attack decides anything"
     return "A", "every attack was run on the retrained model and on the model before as well"
 
 
 def overall(rows: list[dict[str, Any]], letter: str) -> str:
-    """leak, over, clear, partly or open: what the whole audit shows."""
+    """leak, over, clear, partly or open: what the whole audit shows; clear only if every attack decided something."""
     seen = {r["status"] for r in rows}
     if "leak" in seen:
         return "leak"
@@ -124,4 +138,5 @@ def overall(rows: list[dict[str, Any]], letter: str) -> str:
         return "over"
     if letter == "C" or "none" not in seen:
         return "open"
-    return "clear" if seen <= {"none", "inconclusive"} else "partly"
+    decided = {r["attack"] for r in rows if r["status"] == "none"}
+    return "clear" if "undecided" not in seen and decided == {r["attack"] for r in rows} else "partly"

@@ -19,7 +19,7 @@ def audit(
         str, typer.Option("--profile", "-p", help="quick (minutes), standard (an hour or so) or full (3 seeds).")
     ] = "quick",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a folder given with out= that holds another audit.")
+        bool, typer.Option("--overwrite", help="Replace what the folder holds, if it is another audit.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -37,7 +37,7 @@ def audit(
       retrained=PATH\[,PATH…]     models that never saw the rows; three show how far such models differ
       base=PATH                  the base model, where nobody has retrained one
       attacks=a,b                these instead of the profile's ('unsay list attacks')
-      out=FOLDER redact=true     where to; hide texts and names in the report
+      out=FOLDER redact=true     where to (RUN/audits/PROFILE, or runs/audit-MODEL-…); hide texts and names in the report
 
     [bold]Examples[/bold]
 

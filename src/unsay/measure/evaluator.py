@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..config.plan import Plan
 from ..data.example import Example
 from ..errors import ModelError, PlanError
 from ..metrics.have import Answers, Measurements
@@ -46,6 +47,11 @@ class _Subject:
     effort: Effort = field(default_factory=Effort)
     missing: dict[Need, str] = field(default_factory=dict)
     remarks: dict[Need, str] = field(default_factory=dict)
+
+
+def as_planned(plan: Plan) -> dict[str, Any]:
+    """How an evaluator measures what a plan trains: as many tokens of a row, in the same precision."""
+    return {"max_length": plan.data.max_length, "precision": plan.train.precision}
 
 
 class Evaluator:

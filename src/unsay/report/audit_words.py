@@ -75,6 +75,10 @@ def sentence(row: Row) -> str:
         text += f", 95 % interval {number(ci[0])} to {number(ci[1])}" if ci else ""
         text += f", margin ±{number(row['margin'])}" if row.get("margin") else ""
         said.append(f"{text}; {_p(row)}n = {size(row)}.")
+    if row.get("start") and row.get("recovered") is not None:
+        ci = row.get("recovered_ci")
+        spread = f" [{percent(ci[0])}, {percent(ci[1])}]" if ci else ""
+        said.append(f"Under the attack {percent(row['recovered'])}{spread} of it is there beyond the control.")
     if row.get("why"):
         said.append(f"Inconclusive: {row['why']}.")
     if row["status"] == "undecided" and row.get("needs"):

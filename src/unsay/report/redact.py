@@ -85,7 +85,7 @@ def redacted(run: RunFolder) -> RunFolder:
     """
     entities = {s.entity for s in run.samples if s.split.startswith("forget") and s.entity}
     hidden = [s for s in run.samples if _sensitive(s, entities)]
-    mask = Mask({*entities, *_texts(hidden), *_file_texts(run)})
+    mask = Mask({*entities, *texts(hidden), *file_texts(run)})
     samples = tuple(
         _blank(s, mask, at) if _sensitive(s, entities) else _masked(s, mask) for at, s in enumerate(run.samples, 1)
     )
@@ -96,12 +96,13 @@ def _sensitive(sample: Sample, entities: set[str]) -> bool:
     return sample.split.startswith("forget") or sample.entity in entities
 
 
-def _texts(samples: Iterable[Sample]) -> set[str]:
+def texts(samples: Iterable[Sample]) -> set[str]:
+    """What samples tell: questions, right answers, and those of the model before."""
     # The before model knew the rows, so what it answered is as telling as the target.
     return {t for s in samples for t in (s.prompt, s.target, s.answers.get("before", ""))}
 
 
-def _file_texts(run: RunFolder) -> set[str]:
+def file_texts(run: RunFolder) -> set[str]:
     """Every text in data/forget.jsonl: the rows that were trained on need not be the ones that were measured."""
     path = run.dir / "data" / "forget.jsonl"
     found: set[str] = set()

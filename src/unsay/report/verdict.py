@@ -101,7 +101,7 @@ def _scored(*words: str, kind: str = "") -> Callable[[RunFolder], bool]:
 _THREATS: tuple[tuple[str, Callable[[RunFolder], bool]], ...] = (
     ("relearning from a few of the rows", _ran("relearn")),
     ("further training on unrelated text", _ran("benign", "unrelated")),
-    ("quantised or pruned copies", _ran("quantize", "prune")),
+    ("quantised or pruned copies", _ran("quanti", "prun", "precision")),
     (
         "reworded, translated or adversarial questions",
         _ran("paraphrase", "translate", "prefix", "few-shot", "jailbreak"),

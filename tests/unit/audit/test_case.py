@@ -32,7 +32,26 @@ def test_controls_by_tag_in_the_order_they_are_attacked(forget):
     found = [(tag, spec.path) for tag, spec in case.models.items()]
     assert found == [("after", "mine"), ("before", "old"), ("retrained", "r1"), ("retrained-2", "r2"), ("base", "b")]
     assert case.plan.attacks == (Relearn(),) and not case.absent and not case.from_run
-    assert len(case.asked) == 3 and case.plan.out == "runs/audit-mine"
+    assert len(case.asked) == 3 and case.chosen
+
+
+def test_no_audit_takes_the_place_of_another(forget, tmp_path):
+    words = [f"forget={forget}", "attacks=relearn"]
+    for folder in ("a/mine", "b/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    cases = [(tmp_path / "a/mine", words, "quick"), (tmp_path / "b/mine", words, "quick")]
+    cases += [(tmp_path / "a/mine", words, "full"), (tmp_path / "a/mine", words[:1], "quick")]
+    outs = [read_case(str(target), more, profile).plan.out for target, more, profile in cases]
+    assert len(set(outs)) == 4 and all(out.startswith("runs/audit-mine-") for out in outs)
+    again = read_case(str(tmp_path / "a/mine"), [*words, "redact=true"], "quick").plan.out
+    assert again == outs[0], "how it is shown makes no other audit"
+
+
+def test_metrics_that_do_not_count_knowledge_are_refused(forget):
+    words = [f"forget={forget}", "attacks=relearn"]
+    assert read_case("mine", [*words, "metrics=[{name: kfr, label: mine}]"], "quick").plan.metrics[0].label == "mine"
+    with pytest.raises(PlanError, match="refusal-rate does not say"):
+        read_case("mine", [*words, "metrics=[refusal-rate]"], "quick")
 
 
 def test_other_controls_are_another_plan(forget):

@@ -29,13 +29,16 @@ def folder(tmp_path):
     runs = {}
     for tag, (_, attacked) in models.items():
         about = {"label": "nf4", "at": 4.0, "kind": "weights", "seed": 0, "said": said if tag == "after" else []}
+        about["note"] = "Zoe Quill 1 is hard" if tag == "after" else ""
         runs[tag] = {"axis": "bits", "points": [{**about, "values": level(rng, attacked)}]}
     record = {
         **{"profile": "quick", "target": "m", "from_run": True, "refused": {"multi-hop": "no schema"}},
         **{"entities": {i: f"Zoe Quill {n % 12}" for n, i in enumerate(IDS)}, "members": IDS, "others": []},
         **{"membership": {}, "base": {tag: level(rng, plain) for tag, (plain, _) in models.items()}},
-        "models": {tag: {"origin": tag, "fingerprint": tag} for tag in models},
-        "attacks": [{"attack": "quantisation", "settings": {}, "given": "nothing", "runs": runs}],
+        "models": {tag: {"origin": f"models/{tag}-zoe-quill-1", "fingerprint": tag} for tag in models},
+        "attacks": [
+            {"attack": "quantisation", "kind": "quantisation", "settings": {}, "given": "nothing", "runs": runs}
+        ],
         "buckets": {"after": {"bits": 4, "share": [0.01, 0.03], "steps": [0.1, 0.1]}},
     }
     sample = {"split": "forget", "entity": "Zoe Quill 0", "prompt": "Where does Zoe Quill live?"}
@@ -60,7 +63,9 @@ def test_the_largest_leak_comes_first_in_words_with_what_was_said(folder):
     assert re.search(r"0\.\d\d\d → 0\.4\d\d in the model", text, re.I) and "no excess" in text
     assert "Arr, in Port Wexley." in text and "As a pirate" in text and "Zoe Quill lives in Port Wexley." in text
     assert "2\u00a0% of the weights changed their bucket" in text and "Multi-hop: no schema." in text
-    assert "evidence grade A" in text and "Zoe Quill 3" in text
+    assert "evidence grade A" in text and "Zoe Quill 3" in text and "models/after-zoe-quill-1" in text
+    assert "quantisation (nf4): Zoe Quill 1 is hard." in text and "no population" not in text
+    assert "Under the attack" in text and "nearer to the control than to the model before (D" in text
     html = page.read_text()
     assert 'class="verdict is-leak"' in html and "data:image/svg+xml" in html
     said, header, rows = overview(folder)
@@ -72,8 +77,19 @@ def test_redacted_nothing_that_was_asked_or_said_is_left(folder):
     write_report(folder, redact=True)
     for name in ("audit.md", "audit.html"):
         text = (folder / name).read_text()
-        assert not [word for word in ("Zoe", "Quill", "Wexley", "pirate") if word in text]
+        assert not [word for word in ("Zoe", "Quill", "zoe-quill", "Wexley", "pirate") if word in text]
         assert "entity 1" in text and "█" in text
+
+
+def test_where_nothing_was_decided_the_page_does_not_say_no_leak(folder):
+    found = json.loads((folder / "audit.json").read_text())
+    rows = [row | {"status": "inconclusive", "clusters": 2, "asked": 40} for row in found["rows"]]
+    nearer = found["relative"] | {"p": 0.2}
+    (folder / "audit.json").write_text(json.dumps(found | {"rows": rows, "status": "open", "relative": nearer}))
+    text = write_report(folder).with_suffix(".md").read_text()
+    assert "Nothing was decided." in text and "No leak" not in text
+    assert "The rows are about 2 entities: no population inference." in text and "24 of 40 (2)" in text
+    assert "the model is not shown to be nearer to the control" in text
 
 
 def test_a_damaged_file_is_named(folder):
