@@ -59,9 +59,9 @@ class Case:
     chosen: bool = False
     """Whether other attacks than the profile's were asked for."""
 
-    def item(self, name: str) -> Item:
-        """What the profile says about an attack."""
-        return next((item for item in items(self.profile) if item.attack == name), Item(attack=name, speaks=True))
+    def item(self, kind: str) -> Item:
+        """What the profile says about attacks of a kind."""
+        return next((item for item in items(self.profile) if item.attack == kind), Item(attack=kind, speaks=True))
 
 
 def read_case(target: str, words: Iterable[str], profile: str) -> Case:

@@ -234,7 +234,7 @@ class _Audit:
     def _attack(self, name: str, attack: Any, tag: str) -> dict[str, Any]:
         """One attack on one model, from the store when anybody has run it there before."""
         subject = self._subjects[tag]
-        item = self._case.item(name)
+        item = self._case.item(registry.name_of(type(attack)))
         speaks = item.speaks or len(self._free) > 1
         before = self._subjects.get("before") if _compares(attack) else None
         source = inspect.getfile(type(attack))

@@ -16,6 +16,8 @@ WORDS = {
     "undecided": "undecided",
     "inconclusive": "inconclusive",
 }
+_UNLIKE = 0.1
+"""From ½: an AUC of a model that saw neither kind of rows, which tells that they are not alike."""
 _PLAIN = ("none", "membership")
 """What is no attack with strengths."""
 
@@ -84,6 +86,9 @@ def sentence(row: Row) -> str:
     if row["status"] == "undecided" and row.get("needs"):
         least = f"; these find differences from {number(row['mde'])}" if row.get("mde") else ""
         said.append(f"About {row['needs']} rows would show that nothing is left, if nothing is{least}.")
+    control = levels.get("control")
+    if row["kind"] == "membership" and control is not None and abs(control - 0.5) > _UNLIKE:
+        said.append(f"The rows differ by themselves (AUC of the control {number(control)}): only the difference counts.")
     if row.get("of_the_control_alone") and row["kind"] not in ("membership",):
         said.append("Nobody was asked this without the attack: the difference is to the control alone.")
     return " ".join([*said, *_whole(row)])

@@ -9,7 +9,7 @@ import pytest
 from unsay.audit.verdict import conclude
 from unsay.errors import DamagedError
 from unsay.report.audit import overview
-from unsay.report.audit_words import verdict
+from unsay.report.audit_words import sentence, verdict
 from unsay.report.report import write_report
 
 METRIC = "probability@forget"
@@ -96,6 +96,13 @@ def test_a_damaged_file_is_named(folder):
     (folder / "audit.json").write_text("{}")
     with pytest.raises(DamagedError, match=r"audit\.json"):
         write_report(folder)
+
+
+def test_rows_that_differ_by_themselves_are_named():
+    row = {"attack": "membership", "label": "loss", "metric": "loss-attack@forget", "kind": "membership", "n": 80}
+    row |= {"status": "none", "count": 1, "levels": {"after": 0.35, "control": 0.33}, "how": ""}
+    assert "differ by themselves (AUC of the control 0.330)" in sentence(row)
+    assert "differ" not in sentence(row | {"levels": {"after": 0.55, "control": 0.52}})
 
 
 def test_what_comes_back_to_the_level_of_the_control_is_not_called_no_excess():
