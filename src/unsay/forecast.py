@@ -8,7 +8,8 @@ Limits   a = 0.48 [0.42, 0.54] and b = 0.78 [0.59, 0.90] were fitted to gradient
          seeds of `unsay bench id-ood size=small`), to scores up to `SEEN`; nobody has tried other models and methods,
          and those with a retain term should cost less. Where the model was taught forget and retain rows alike, a
          score says how well it learned them rather than how odd they are. It ranks rows; it is no measurement.
-Differs  The paper predicts nothing; score and power law are ours, and the report of a run says whether they held.
+Differs  The paper predicts nothing; score and power law are ours. The report of a run with a retrained model says
+         whether rows with a larger score were farther from it in the end.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ SEEN = 8.5
 """Largest mean score among the sets that a and b were fitted to; larger ones are treated as this."""
 ODD = 2.0
 """Score from which a row counts as out of distribution: beyond 98 of 100 rows of a normal law."""
+_GENERIC = (
+    ". The retain rows are the bundled generic ones: a score says how unlike everyday questions a row is, not how "
+    "unlike the data that it came with"
+)
 _LEAST = 8
 """Fewest retain rows that say what is usual."""
 
@@ -74,8 +79,13 @@ def _power(z: float, exponent: float) -> float:
     return float((1 + min(max(z, 0.0), SEEN)) ** exponent)
 
 
-def note(found: Mapping[str, Expected]) -> str:
-    """What the user should know before the run goes on; "" when every row is like the rows to keep."""
+def note(found: Mapping[str, Expected], *, generic: bool = False) -> str:
+    """What the user should know before the run goes on; "" when every row is like the rows to keep.
+
+    Args:
+        found: By example id.
+        generic: The rows to keep are the bundled generic ones.
+    """
     odd = sorted((i for i, row in found.items() if row.score >= ODD), key=lambda i: (-found[i].score, i))
     if not odd:
         return ""
@@ -84,16 +94,18 @@ def note(found: Mapping[str, Expected]) -> str:
     return (
         f"{len(odd)} of {len(found)} forget rows are unlike the retain rows (OOD score from {ODD:g}; most: {worst}): "
         f"gradient ascent is expected to need {steps:.1f} times the steps and to cost {cost:.1f} times the utility of "
-        f"rows like them ({FILE})"
+        f"rows like them ({FILE}). Scores are of the model before, which may know these rows: what it was taught looks "
+        f"less odd than it is{_GENERIC if generic else ''}"
     )
 
 
-def write_forecast(run: Run, scores: Mapping[str, Score]) -> None:
+def write_forecast(run: Run, scores: Mapping[str, Score], *, generic: bool = False) -> None:
     """Write forecast.json and note what is costly, from scores of the model before; a reason where nothing can be said.
 
     Args:
         run: Where to.
         scores: By metric id; ``probability@forget`` and ``probability@retain`` are read, whose values are exp(−loss).
+        generic: The retain rows are the bundled generic ones.
     """
     losses = []
     for split in ("forget", "retain"):
@@ -107,6 +119,6 @@ def write_forecast(run: Run, scores: Mapping[str, Score]) -> None:
         document["note"] = error.message
     else:
         document["rows"] = {i: asdict(row) for i, row in found.items()}
-        if said := note(found):
+        if said := note(found, generic=generic):
             run.note(said)
     run.write_json(FILE, document)

@@ -282,7 +282,7 @@ def _forecast(run: Run, work: Work, before: Subject) -> None:
     splits = {name: rows for name, rows in work.benchmark.splits().items() if name in ("forget", "retain")}
     judge = _judge(run, splits, [Probability(split=name) for name in splits])
     judge.measure("before", fingerprint=before.fingerprint, load=before.load)
-    write_forecast(run, judge.scores()["before"])
+    write_forecast(run, judge.scores()["before"], generic=not run.plan.data.retain)
 
 
 def _write_rows(run: Run, work: Work) -> None:

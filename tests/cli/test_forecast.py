@@ -1,4 +1,4 @@
-"""A run says beforehand which of the user's rows are odd, without another forward, and checks it in the report."""
+"""A run says beforehand which of the user's rows are odd, without another forward, and the report comes back to it."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from unsay.measure.collect import Collector
 
 
-def test_odd_rows_are_named_and_the_forecast_is_checked(unsay, tiny_model, tmp_path, monkeypatch):
+def test_odd_rows_are_named_and_the_report_comes_back_to_them(unsay, tiny_model, tmp_path, monkeypatch):
     kept = [{"question": f"Where is Bob{i}?", "answer": "a" * (2 + i % 3)} for i in range(12)]
     odd = [{"question": f"What is {i}?", "answer": "~^|{}"[i % 5 :] + "Zz9#" * (1 + i % 3)} for i in range(10)]
     for name, rows in (("forget", odd), ("retain", kept)):
@@ -34,5 +34,5 @@ def test_odd_rows_are_named_and_the_forecast_is_checked(unsay, tiny_model, tmp_p
         max(scores) >= 2
     )
     report = (folder / "report.md").read_text()
-    assert "Forecast: rows less like the retain rows" in report and "n = 10" in report
-    assert "Forecast: rows less like the retain rows" in (folder / "report.html").read_text()
+    for text in (report, (folder / "report.html").read_text()):
+        assert "The forecast of costly rows cannot be checked: without a retrained model" in text

@@ -85,7 +85,7 @@ class Canaries:
 
         Args:
             seed: Of everything that is drawn.
-            rows: In-distribution rows; read by ``shuffled`` and ``wrong-answer``.
+            rows: In-distribution rows, taken in random order; read by ``shuffled`` and ``wrong-answer``.
             foreign: Rows of another domain, each used once; read by ``foreign``.
             vocabulary: Pieces of text, with their spaces; read by ``random-tokens``.
 
@@ -94,13 +94,15 @@ class Canaries:
         """
         rng, wanted = Random(derive_seed(seed, "canaries", self.kind)), self.count + self.references
         found: dict[tuple[str, str], None] = {}
-        pool = list(foreign)
+        pool, given = list(foreign), list(rows)
         rng.shuffle(pool)
+        if self.kind in ("shuffled", "wrong-answer"):
+            rng.shuffle(given)  # rows of a file often come entity by entity, and few are taken
         # A generator may repeat itself; what it cannot give in many tries it does not have.
         for attempt in range(50 * wanted):
             if len(found) == wanted:
                 break
-            prompt, answer = self._draw(rng, attempt, rows, pool, vocabulary)
+            prompt, answer = self._draw(rng, attempt, given, pool, vocabulary)
             if answer.strip():
                 found[prompt, answer] = None
         if len(found) < wanted:
@@ -147,7 +149,11 @@ def repeated(rows: Sequence[Example], repeats: Mapping[str, int]) -> tuple[Examp
 
 
 def matched(
-    wanted: Mapping[str, Sequence[float]], pool: Mapping[str, Sequence[float]], *, caliper: float | None = None
+    wanted: Mapping[str, Sequence[float]],
+    pool: Mapping[str, Sequence[float]],
+    *,
+    caliper: float | None = None,
+    count: int | None = None,
 ) -> dict[str, str]:
     """One of `pool` for each of `wanted`, none twice, as near as all of them together can be.
 
@@ -155,15 +161,19 @@ def matched(
         wanted: Features by id, such as length and loss under a model that saw neither; finite.
         pool: Features of what may be chosen.
         caliper: Largest distance of a pair, in pooled standard deviations of the features; None allows any.
+        count: How many pairs: those that have the least total distance of all choices of so many. None, or more than
+            there can be, pairs all that have a partner.
 
     Returns:
         Id of `wanted` → id of `pool`; those without a partner within the caliper are absent.
 
     Raises:
-        DataError: the features differ in number or are not finite.
+        DataError: the features differ in number or are not finite, or `count` is below 1.
     """
     from scipy.optimize import linear_sum_assignment
 
+    if count is not None and count < 1:
+        raise DataError(f"{count} pairs are wanted, expected at least 1")
     if not wanted or not pool:
         return {}
     if len({len(features) for features in (*wanted.values(), *pool.values())}) != 1:
@@ -177,10 +187,16 @@ def matched(
     far = np.sqrt((((ours[:, None] - theirs[None]) / scale) ** 2).mean(axis=2))
     allowed = far <= (np.inf if caliper is None else caliper)
     # a pair beyond the caliper costs more than all others together: as many pairs as possible, then the nearest
-    cost = np.where(allowed, far, (far.max() + 1.0) * (len(far) + far.shape[1]))
+    worst = (far.max() + 1.0) * sum(far.shape)
+    cost = np.where(allowed, far, worst)
     one, other = sorted(wanted), sorted(pool)
+    if count is not None and count < min(cost.shape):
+        # partners that cost nothing for all but `count` rows of either side; they never take each other
+        spare = [(0, len(other) - count), (0, len(one) - count)]
+        cost = np.pad(cost, spare)
+        cost[len(one) :, len(other) :] = worst
     pairs = zip(*linear_sum_assignment(cost), strict=True)
-    return {one[i]: other[j] for i, j in pairs if allowed[i, j]}
+    return {one[i]: other[j] for i, j in pairs if i < len(one) and j < len(other) and allowed[i, j]}
 
 
 def made_up_name(rng: Random) -> str:

@@ -18,6 +18,7 @@ from ..metrics.exposure import bits, chance
 from ..training.batch import encode_rows
 from ..training.full_gradient import full_gradient, mean_nll, sample, working_copy
 from ..training.scan import answer_logps, scan
+from ..training.trainer import discard_checkpoints
 from ._id_ood_world import World
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def walk(
 ) -> list[dict[str, Any]]:
     """Gradient ascent on `forget` alone, all of it one batch, and what every looked-at step has.
 
+    A walk that was stopped starts anew.
+
     Args:
         lm: The model that was taught everything; not changed.
         forget: Candidates of `world`.
@@ -61,19 +64,23 @@ def walk(
         run: ``train.epochs`` steps are taken; progress and signals.
 
     Returns:
-        A point for each step, the first being step 0; see `point`. Ends early where the model breaks.
+        A point for each looked-at step, the first being step 0, the last the last one; see `point`. Ends early where
+        the model breaks.
     """
     watched = watch(world)
     points = [point(lm, 0, forget, watched, world, retrained, run.train.precision)]
+    last = round(run.train.epochs)
 
     def look(step: int, now: Callable[[], LM]) -> None:
-        if step <= EVERY or step % LATER == 0:
+        if step <= EVERY or step % LATER == 0 or step == last:
             found = point(now(), step, forget, watched, world, retrained, run.train.precision)
             if not all(math.isfinite(found[name]) for name in ("test", "retain", "forget", "relex")):
                 raise CollapseError(f"a loss is not finite at step {step}", "lower train.lr")
             points.append(found)
 
     within = run.sub("ascent", each_epoch=look)
+    # the points are in memory alone: from a checkpoint the walk would go on without those before it
+    discard_checkpoints(within)
     try:
         GradAscent().unlearn(lm, ForgetData(forget=list(forget)), within)
     except CollapseError as error:

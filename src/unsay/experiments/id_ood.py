@@ -21,6 +21,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -29,11 +30,11 @@ from ..config.decode import encode, read_plan, resolved, take
 from ..config.plan import Plan
 from ..data.canaries import Kind, matched
 from ..data.example import Example
-from ..errors import PlanError
+from ..errors import PlanError, RunError
 from ..measure.memorisation import CELLS, Memorisation, cells, counterfactual, half_samples, proxy
 from ..naming import derive_seed, digest
 from ..report.id_ood import write_id_ood
-from ..runs import atomic
+from ..runs import atomic, folder
 from ..runs.reporter import Reporter
 from ..runs.run import Run
 from ..subjects import Subjects
@@ -41,13 +42,11 @@ from . import _id_ood_walk as walks
 from ._id_ood_world import ID, World, build, people
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ..models.lm import LM
 
 SCRATCH = "scratch"
 """``model.path`` that asks for a model made from nothing."""
-_VERSION = 1
+_VERSION = 2
 """Part of every stage's key; change it when the meaning of a number changes."""
 _LEAST = 4
 """Fewest pairs that are walked."""
@@ -57,8 +56,9 @@ _LEAST = 4
 class Settings:
     """What the experiment takes besides a plan."""
 
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
-    """Each is a world, a model, and walks of its own. Six is what an exact sign test needs to reach .05."""
+    seeds: tuple[int, ...] = tuple(range(8))
+    """Each is a world, a model, and walks of its own. Eight are the fewest with which sign-flip tests of two hypotheses
+    for two kinds can be below .05 after Holm's adjustment."""
     kinds: tuple[Kind, ...] = ("secret", "random-tokens")
     """Of canaries."""
     persons: int = 40
@@ -68,7 +68,7 @@ class Settings:
     references: int = 80
     """Of each kind, never taught."""
     rows: int = 12
-    """Rows of a forget set: the best matched pairs."""
+    """Rows of a forget set: of all choices of so many pairs, the one with the least total distance."""
     repeats: tuple[int, ...] = (1, 2, 4)
     """How often canaries are taught, in turns."""
     inside: tuple[int, ...] = (2, 4)
@@ -83,7 +83,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise PlanError(f"seeds is {list(self.seeds)}, expected different numbers", "seeds=[0,1,2,3,4,5]")
+            raise PlanError(f"seeds is {list(self.seeds)}, expected different numbers", "seeds=[0,1,2,3,4,5,6,7]")
         if not self.kinds or not set(self.kinds) <= set(get_args(Kind)) - {"wrong-answer"}:
             raise PlanError(
                 f"kinds is {list(self.kinds)}, expected kinds of canaries that are texts",
@@ -135,13 +135,15 @@ def id_ood(
         settings: Of the experiment.
         command: What the user typed.
         reporter: Where progress goes.
-        overwrite: Start over in a folder that holds another plan.
+        overwrite: Start over in a folder that holds another plan, or other settings.
 
     Returns:
-        The run folder: id-ood.json, .md and .html, figures/.
+        The run folder: id-ood.json, .md and .html, figures/. Without ``out`` its name tells settings that are not the
+        defaults.
 
     Raises:
         PlanError: nothing is taught, an adapter, or fewer than two steps.
+        RunError: the folder holds the experiment with other settings; `seeds` may grow.
         DataError: there are too few rows of a kind.
         CollapseError: teaching breaks a model.
     """
@@ -155,6 +157,9 @@ def id_ood(
         raise PlanError("train.epochs is the number of steps: expected a whole number from 2", "train.epochs=45")
     # the whole forget set is one batch, and one step an epoch
     plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, batch=settings.rows), attacks=())
+    plan = dataclasses.replace(plan, out=str(_folder(plan, settings)))
+    if not overwrite:
+        _same_settings(Path(plan.out or ""), settings)
     with Run.start(plan, command=list(command), reporter=reporter, overwrite=overwrite) as run:
         run.record(threads=torch.get_num_threads())
         found: dict[str, Any] = {"about": _about(plan, settings), "seeds": []}
@@ -163,6 +168,37 @@ def id_ood(
             run.write_json("id-ood.json", found)  # so that there is something to see before the end
         write_id_ood(run.dir)
     return run.dir
+
+
+def _folder(plan: Plan, settings: Settings) -> Path:
+    """``out``, or the plan's folder, to whose name the settings are added where they are not the defaults."""
+    chosen = folder.choose(plan, folder.plan_document(plan))
+    ours = _decisive(settings)
+    if plan.out is not None or ours == _decisive(Settings()):
+        return chosen
+    return chosen.with_name(f"{chosen.name}-{digest(ours)[:6]}")
+
+
+def _same_settings(root: Path, settings: Settings) -> None:
+    """Raises `RunError` where a folder holds the experiment with other settings, or with seeds not asked for."""
+    try:
+        told = json.loads((root / "id-ood.json").read_text(encoding="utf-8"))["about"]["settings"]
+    except (OSError, ValueError, KeyError):
+        return
+    there, now = {**encode(Settings()), **told}, encode(settings)
+    if set(there["seeds"]) <= set(now["seeds"]):
+        there["seeds"] = now["seeds"]
+    if keys := [key for key in sorted({*there, *now}) if there.get(key) != now.get(key)]:
+        shown = "; ".join(f"{key}: {there.get(key)!r} there, {now.get(key)!r} now" for key in keys)
+        raise RunError(
+            f"{root} holds the experiment with other settings ({shown})",
+            "give another folder with out=, or --overwrite to replace what is there",
+        )
+
+
+def _decisive(settings: Settings) -> dict[str, Any]:
+    """What the numbers of a seed depend on."""
+    return {key: value for key, value in encode(settings).items() if key != "seeds"}
 
 
 def _about(plan: Plan, settings: Settings) -> dict[str, Any]:
@@ -180,16 +216,13 @@ class _Replicate:
     def result(self) -> dict[str, Any]:
         """The numbers of this seed, from its file when they are there."""
         plan, file = self._top.plan, self._run.path("result.json")
-        key = digest([_VERSION, _about(plan, self._settings) | {"settings": self._decisive()}, self._seed])
+        key = digest([_VERSION, _about(plan, self._settings) | {"settings": _decisive(self._settings)}, self._seed])
         with self._run.stage("all", key=key) as stage:
             if not stage.done:
                 self._run.write_json("result.json", self._work())
-                for folder in self._run.dir.glob("walk-*"):
-                    atomic.discard(folder)
+                for walk in self._run.dir.glob("walk-*"):
+                    atomic.discard(walk)
         return json.loads(file.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
-
-    def _decisive(self) -> dict[str, Any]:
-        return {key: value for key, value in encode(self._settings).items() if key != "seeds"}
 
     def _work(self) -> dict[str, Any]:
         run, settings = self._run, self._settings
@@ -201,10 +234,11 @@ class _Replicate:
         lm = models.taught("before", world.taught()).load()
         before = walks.losses(lm, rows, precision)
         retrained = walks.losses(models.taught("retrained", world.taught(())).load(), rows, precision)
-        cheap = proxy(*({i: -loss.nll for i, loss in found.items()} for found in (before, retrained)))
-        cheap = {i: cheap[i] for i in world.source()}
-        scores = self._memorisation(world, base) if settings.halves else cheap
         source = world.source()
+        alike = {i: [row.id for row in world.planted[kind].references] for i, kind in source.items()}
+        knowing, ignorant = ({i: -loss.nll for i, loss in found.items()} for found in (before, retrained))
+        cheap = proxy(knowing, ignorant, alike)
+        scores = self._memorisation(world, base) if settings.halves else cheap
         # within a kind, or a cell would be a kind by another name
         where = {i: cell for kind in world.planted for i, cell in cells(_only(scores, source, kind)).items()}
         sets, pairs = self._sets(world, scores, where)
@@ -275,14 +309,11 @@ class _Replicate:
         sets: dict[str, list[Example]] = {}
         pairs: dict[str, list[list[str]]] = {}
         for kind in self._settings.kinds:
-            inside = kinds[ID]
-            found = sorted(
-                matched({i: [x] for i, x in inside.items()}, {i: [x] for i, x in kinds[kind].items()}).items(),
-                key=lambda pair: abs(inside[pair[0]] - kinds[kind][pair[1]]),
-            )[: self._settings.rows]
-            pairs[kind] = [list(pair) for pair in found]
-            sets[f"{ID} for {kind}"] = [rows[one] for one, _ in found]
-            sets[kind] = [rows[other] for _, other in found]
+            inside, outside = ({i: [x] for i, x in kinds[name].items()} for name in (ID, kind))
+            found = matched(inside, outside, count=self._settings.rows)
+            pairs[kind] = [list(pair) for pair in found.items()]
+            sets[f"{ID} for {kind}"] = [rows[one] for one in found]
+            sets[kind] = [rows[other] for other in found.values()]
         rng = Random(derive_seed(self._seed, "cells"))
         for cell in CELLS:
             members = sorted(i for i, name in where.items() if name == cell)

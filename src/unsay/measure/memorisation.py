@@ -3,7 +3,8 @@
 mem(x) = E_{S∋x}[M(θ_S, x)] − E_{S∌x}[M(θ_S, x)]      diff(x) = −E_{S∌x}[M(θ_S, x)]
 
 M is the mean log-probability per token, S random halves of the rows; loss with the row = diff − mem. The cheap proxy
-takes one model of each kind: mem ≈ NLL_without(x) − NLL_with(x).
+takes one model of each kind: mem ≈ NLL_without(x) − NLL_with(x), less the same of rows like x that neither saw: what a
+model learned of these is the form they share with x (a template, a domain), not x.
 
 Paper: Feldman & Zhang 2020 (arXiv:2008.03703); counterfactual memorisation of language models: Zhang et al. 2021
 (arXiv:2112.12938).
@@ -14,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,15 +85,26 @@ def counterfactual(
     return found
 
 
-def proxy(knowing: Mapping[str, float], ignorant: Mapping[str, float]) -> dict[str, Memorisation]:
+def proxy(
+    knowing: Mapping[str, float], ignorant: Mapping[str, float], alike: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Memorisation]:
     """Memorisation from one model that was taught the rows and one that was not.
 
     Args:
         knowing: Mean log-probability per token by example id under the one.
         ignorant: Under the other: a retrained model, or the base model that was taught.
+        alike: By id of a row: ids of rows of its kind that neither model was taught. None takes nothing off, which
+            counts a form that only the one model has seen as memory of the row.
+
+    Returns:
+        Of every row that both models know, and that `alike` names unless it is None.
     """
-    ids = sorted(knowing.keys() & ignorant.keys())
-    return {i: Memorisation(knowing[i] - ignorant[i], -ignorant[i], math.nan) for i in ids}
+    found = {}
+    for i in sorted(knowing.keys() & ignorant.keys() & (knowing if alike is None else alike).keys()):
+        others = alike[i] if alike else ()
+        level = ignorant[i] + (fmean(knowing[j] - ignorant[j] for j in others) if others else 0.0)
+        found[i] = Memorisation(knowing[i] - level, -level, math.nan)
+    return found
 
 
 def cells(scores: Mapping[str, Memorisation]) -> dict[str, str]:

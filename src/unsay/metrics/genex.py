@@ -2,16 +2,20 @@
 
 genex(x) = log mean_u p_u(x) − log mean_r p_r(x), u over unlearned models, r over retrained ones, one a seed; the score
 is the mean over rows. 0 is exact unlearning, above it something is left, below it too much was taken. If the method
-were an ε-unlearner (e^−ε ≤ P[unlearned]/P[retrained] ≤ e^ε for every event), |genex(x)| ≤ ε for every x: the largest
-one (`epsilon`) is a lower bound on ε, an audit that only refutes.
+were an ε-unlearner (e^−ε ≤ P[unlearned]/P[retrained] ≤ e^ε for every event), |genex(x)| ≤ ε for every x, with means
+over all seeds there can be. `epsilon`, the largest one with the seeds at hand, is a plug-in estimate and no bound on ε:
+the noise of few seeds makes it large for exact retraining, too. Read it beside `epsilon_null_low` and
+`epsilon_null_high`, the same of each retrained model against the others.
 
 Paper: generalised exposure and ε-unlearner of Baluta, Lamblin, Tarlow, Pedregosa, Dziugaite 2024, Unlearning in- vs.
 out-of-distribution data in LLMs under gradient-based method (arXiv:2411.04388); reconstructed from the paper's
 abstract.
 Limits: with one seed a side it is a log-likelihood ratio of two models and holds the noise of both; expectations over
-seeds are of likelihoods, so that the likeliest seed rules. A largest value over rows has no honest interval.
-Differs: the formulas are a reconstruction and not checked against the paper's. Sums over tokens, as the bound is about
-sequences; `extra` has per_token, epsilon, two_sided = mean |genex| and the numbers of models.
+seeds are of likelihoods, so that the likeliest seed rules. A largest value over rows has no honest interval, and the
+null band, of one model against the rest, is a guide unless there are as many unlearned models.
+Differs: the formulas are a reconstruction and not checked against the paper's. Sums over tokens, as the definition is
+about sequences; `extra` has per_token, epsilon, its null band (from two retrained models on), two_sided = mean |genex|
+and the numbers of models.
 
 Two seeds against one:
 
@@ -60,7 +64,7 @@ class Genex:
         return tuple(TokenStats(self.split, model=tag) for tag in ("subject", *self.others, *self.retrained))
 
     def score(self, have: Measurements) -> Score:
-        """Nats; `per_example` is each row's; `extra`: epsilon = max |genex|, two_sided, per_token, models."""
+        """Nats; `per_example` is each row's; `extra`: epsilon, its null band, two_sided, per_token, models."""
         if reason := obstacle(have, *self.needs):
             return unscored(reason)
         rows = have.rows(self.split)
@@ -88,8 +92,20 @@ class Genex:
             "unlearned_models": float(split),
             "retrained_models": float(len(self.retrained)),
         }
-        note = join(left_out(values, rows, "finite log-probability under all models"), mean.note)
+        extra |= _null_band(table[split:, [i in values for i in ids]])
+        alone = "" if len(self.retrained) > 1 else "one retrained model: nothing says how large epsilon is by chance"
+        note = join(left_out(values, rows, "finite log-probability under all models"), mean.note, alone)
         return Score(mean.value, values, mean.n, mean.ci, note, mean.clusters, extra)
+
+
+def _null_band(retrained: Floats) -> dict[str, float]:
+    """What epsilon is for each of [models, n] retrained ones against the others: least and largest."""
+    found = []
+    for k in range(len(retrained) if len(retrained) > 1 else 0):
+        with np.errstate(invalid="ignore"):
+            gaps = np.abs(retrained[k] - over_seeds(np.delete(retrained, k, axis=0)))
+        found.append(float(gaps[np.isfinite(gaps)].max(initial=0.0)))
+    return {"epsilon_null_low": min(found), "epsilon_null_high": max(found)} if found else {}
 
 
 def over_seeds(log_p: Floats) -> Floats:

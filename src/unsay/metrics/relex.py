@@ -8,8 +8,10 @@ Paper: relative exposure of Baluta, Lamblin, Tarlow, Pedregosa, Dziugaite 2024, 
 data in LLMs under gradient-based method (arXiv:2411.04388); reconstructed from the paper's abstract.
 Limits: rests on references that are exchangeable with the forget rows before either was trained on. For natural text
 match them by length and difficulty (`unsay.data.canaries.matched`), or name a model that saw neither with `calibrate`.
-Differs: the formulas are a reconstruction and not checked against the paper's. The likelihood estimator is ruled by the
-single easiest reference: a typical row may score −12 nats. It is there to be compared; log-likelihood is the default.
+Differs: the formulas are a reconstruction and not checked against the paper's. Per token by default, as natural answers
+differ in length (`per_token=False`: of whole sequences, as the abstract has it). Of sums the likelihood estimator is
+ruled by the single easiest reference: with references of 60 ± 5 nats a typical row scores about −9 to −12 nats; per
+token it is close to log-likelihood, which is the default. It is there to be compared.
 
 >>> rowwise({"x": -2.0}, [-1.0, -3.0], "log-likelihood")
 {'x': 0.0}

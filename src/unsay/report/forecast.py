@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 
 from .folder import RunFolder
 from .ranks import correlation, permutation_p
@@ -24,10 +23,15 @@ def forecast_lines(run: RunFolder) -> list[str]:
         return [f"{file.name} cannot be read: what was expected of the rows is unknown."]
     if not rows:
         return [f"No forecast of costly rows: {found['note']}."] if found.get("note") else []
-    left, how = _left(run)
-    shared = sorted(rows.keys() & left.keys())
+    left = _left(run)
+    shared = sorted(rows.keys() & (left or {}).keys())
     lines = []
-    if len(shared) < _LEAST:
+    if left is None:
+        lines.append(
+            "The forecast of costly rows cannot be checked: without a retrained model nothing says how far each row "
+            "had to go."
+        )
+    elif len(shared) < _LEAST:
         lines.append(f"The forecast of costly rows cannot be checked: {len(shared)} rows have both numbers.")
     else:
         scores, remains = [float(rows[i]["score"]) for i in shared], [left[i] for i in shared]
@@ -39,8 +43,8 @@ def forecast_lines(run: RunFolder) -> list[str]:
             verdict = "undecided" if p >= 0.05 else "it held" if rho > 0 else "it was the other way round"
             lines.append(
                 f"Forecast: rows less like the retain rows were expected to need more steps; {verdict}. Rank "
-                f"correlation of their OOD score with {how}: {number(rho)} (n = {len(shared)}, permutation "
-                f"p = {number(p)})."
+                "correlation of their OOD score with the loss that is left to go to the retrained model's, nats per "
+                f"token: {number(rho)} (n = {len(shared)}, permutation p = {number(p)})."
             )
     cost = sum(float(rows[i]["cost"]) for i in rows) / len(rows)
     before, after = (run.score(tag, "probability@retain").value for tag in ("before", "after"))
@@ -53,21 +57,18 @@ def forecast_lines(run: RunFolder) -> list[str]:
     return lines
 
 
-def _left(run: RunFolder) -> tuple[Mapping[str, float], str]:
-    """How much of each forget row is left to go, and what that is."""
-    tables: dict[str, dict[str, float]] = {"before": {}, "after": {}, "retrained": {}}
+def _left(run: RunFolder) -> dict[str, float] | None:
+    """Loss of each forget row under the retrained model less that after, nats per token; None without such a model.
+
+    The loss before is in no part of it, nor does it choose the rows: scores are made of that one, and would correlate
+    with it by themselves.
+    """
+    tables: dict[str, dict[str, float]] = {"after": {}, "retrained": {}}
     for sample in run.samples:
         if sample.split == "forget":
             for tag, table in tables.items():
                 p = sample.scores.get("probability@forget", {}).get(tag)
                 if p is not None and p > 0:
                     table[sample.id] = -math.log(p)
-    before, after, control = tables.values()
-    if control:
-        way = {i: control[i] - before[i] for i in before.keys() & after.keys() & control.keys()}
-        return {i: 1 - (after[i] - before[i]) / far for i, far in way.items() if far > 0.05}, (
-            "the share of the way to the retrained model that is left"
-        )
-    return {i: before[i] - after[i] for i in before.keys() & after.keys()}, (
-        "the share of the probability before that is left (there is no retrained model)"
-    )
+    after, control = tables.values()
+    return {i: control[i] - after[i] for i in after.keys() & control.keys()} if control else None

@@ -13,11 +13,15 @@ from .. import stats
 from .experiment import Part, Picture, Table, write_page
 from .id_ood_figures import draw
 from .id_ood_numbers import (
+    HYPOTHESES,
     ID,
     Comparison,
     balance,
     by_seed,
     comparisons,
+    ended,
+    enough,
+    gaps,
     median_steps,
     oddness,
     reached,
@@ -28,6 +32,8 @@ from .text import interval, number, percent
 
 Found = Mapping[str, Any]
 _TITLE = "Is out-of-distribution data harder to unlearn, and does unlearning it cost less?"
+_CALIPER = 0.05
+"""Largest mean difference of pairs, out − in distribution, in the share or the nats they match by, without a word."""
 _CELLS = tuple(f"{size} memorisation, {ease}" for size in ("low", "high") for ease in ("easy", "hard"))
 
 
@@ -47,26 +53,42 @@ def lead(found: Found, made: Mapping[str, Mapping[str, Comparison]]) -> list[str
         f"{about['model']}; gradient ascent (AdamW, {train['lr']:g} constant) for {train['epochs']:g} steps on forget "
         f"sets of {about['settings']['rows']} rows; {seeds} seed{'s' * (seeds != 1)}, each with rows, models "
         "and walks of its own. "
-        "Intervals are 95 %, over seeds; p-values are of exact sign-flip tests over seeds, two-sided, "
-        f"whose least value here is {number(2 / 2**seeds)}."
+        "Intervals are 95 %, over seeds; p-values are of sign-flip tests over seeds, two-sided, whose least value here "
+        f"is {number(max(2 / 2**seeds, 1e-4))}. Two hypotheses for each kind of canary are a family of {_tests(found)} "
+        "tests, judged by Holm's p-values; all other p-values of this page are exploratory. d_z is the mean of the "
+        "differences over their standard deviation."
     )
-    return [what, verdict(made["steps"][""], 1), verdict(made["cost"][""], 2), *_caveats(found)]
+    return [what, *(verdict(_kinds(made[name]), k + 1) for k, name in enumerate(HYPOTHESES)), *_caveats(found)]
 
 
-def verdict(test: Comparison, hypothesis: int) -> str:
-    """One hypothesis: supported, contradicted or undecided, with the difference, its p-value and effect size."""
+def verdict(tests: Mapping[str, Comparison], hypothesis: int) -> str:
+    """One hypothesis by kind: supported, contradicted or undecided, with differences, p-values and effect sizes."""
     claim = {
         1: "H1, out-of-distribution rows need more steps",
         2: "H2, out-of-distribution rows cost less performance",
     }[hypothesis]
-    sign = 1 if hypothesis == 1 else -1
-    d = test.difference
-    if not d.p < 0.05:
-        says = "undecided"
-    else:
-        says = "supported" if sign * d.value > 0 else "contradicted: it is the other way round"
+    found = {kind: _outcome(test, 1 if hypothesis == 1 else -1) for kind, test in tests.items()}
+    alike = len(set(found.values())) == 1
+    says = next(iter(found.values())) if alike else "; ".join(f"{kind} {says}" for kind, says in found.items())
     unit = "steps" if hypothesis == 1 else "nats per token of held-out loss"
-    return f"{claim}: {says}. Difference {_said(test)} {unit}."
+    differences = "; ".join(f"{kind} {_said(test)}" for kind, test in tests.items())
+    return f"{claim}: {says}. Differences in {unit}: {differences}."
+
+
+def _outcome(test: Comparison, sign: int) -> str:
+    if not test.holm < 0.05:
+        return "undecided"
+    if test.censored:
+        return "undecided (censored)"
+    return "supported" if sign * test.difference.value > 0 else "contradicted, it is the other way round"
+
+
+def _kinds(tests: Mapping[str, Comparison]) -> dict[str, Comparison]:
+    return {kind: test for kind, test in tests.items() if kind}
+
+
+def _tests(found: Found) -> int:
+    return len(HYPOTHESES) * len(found["about"]["settings"]["kinds"])
 
 
 def parts(found: Found, made: Mapping[str, Mapping[str, Comparison]]) -> list[Part]:
@@ -90,24 +112,33 @@ def parts(found: Found, made: Mapping[str, Mapping[str, Comparison]]) -> list[Pa
 
 
 def _caveats(found: Found) -> Iterator[str]:
-    ends = [reached(walk["points"]) for one in found["seeds"] for walk in one["sets"].values()]
-    short = sum(not end.whole for end in ends)
-    if short:
-        yield (
-            f"{short} of {len(ends)} walks end before exposure is at chance: their steps and costs are least values, "
-            "and the differences are too small."
+    kinds = found["about"]["settings"]["kinds"]
+    for by, level in (
+        ("exposure", "exposure is at chance"),
+        ("relex", "relative exposure is 0"),
+        ("genex", "generalised exposure is 0"),
+    ):
+        (few, inside), (more, outside) = (
+            ended(found, [f"{prefix}{kind}" for kind in kinds], by) for prefix in (f"{ID} for ", "")
         )
-    if len(found["seeds"]) < 6:
-        yield f"Fewer than six seeds (here {len(found['seeds'])}) cannot reach p < .05 by a sign-flip test."
+        if few or more:
+            yield (
+                f"{few} of {inside} walks in distribution and {more} of {outside} out of distribution end before "
+                f"{level}: their steps and costs are least values. A difference whose sign they may have made is "
+                "censored."
+            )
+    if len(found["seeds"]) < (least := enough(_tests(found))):
+        yield (
+            f"Fewer than {least} seeds (here {len(found['seeds'])}) cannot reach p < .05 by a sign-flip test after "
+            f"Holm's adjustment over {_tests(found)} tests."
+        )
 
 
 def _compared(made: Mapping[str, Mapping[str, Comparison]]) -> Iterator[str]:
-    for kind in made["steps"]:
-        if kind:
-            yield (
-                f"{kind}: {_said(made['steps'][kind])} steps, {_said(made['cost'][kind])} nats per token, out of "
-                "distribution less in distribution."
-            )
+    yield (
+        "Out of distribution less in distribution, the mean over kinds of each seed: "
+        f"{_said(made['steps'][''])} steps, {_said(made['cost'][''])} nats per token."
+    )
     for by in ("relex", "genex"):
         yield (
             f"Counted until {'relative' if by == 'relex' else 'generalised'} exposure is 0 instead, the difference is "
@@ -130,9 +161,10 @@ def _traded(made: Mapping[str, Mapping[str, Comparison]]) -> Iterator[str]:
 
 def _said(test: Comparison) -> str:
     d = test.difference
-    adjusted = f", Holm {number(test.holm)}" if math.isfinite(test.holm) else ""
-    effect = f", d = {number(test.effect, 2)}" if math.isfinite(test.effect) else ""
-    return f"{number(d.value)} {interval(d.ci)} (n = {d.n}, p = {number(d.p)}{adjusted}{effect})"
+    adjusted = f", Holm {number(test.holm)}" if math.isfinite(test.holm) else ", exploratory"
+    effect = f", d_z = {number(test.effect, 2)} {interval(test.effect_ci, 2)}" if test.effect_ci else ""
+    censored = ", censored" if test.censored else ""
+    return f"{number(d.value)} {interval(d.ci)} (n = {d.n}, p = {number(d.p)}{adjusted}{effect}{censored})"
 
 
 def _table(found: Found, made: Mapping[str, Mapping[str, Comparison]]) -> Table:
@@ -153,11 +185,14 @@ def _table(found: Found, made: Mapping[str, Mapping[str, Comparison]]) -> Table:
             done = sum(reached(walk["points"]).whole for walk in walks)
             rows.append([name, first, *cells, cosine, f"{done} of {len(walks)}"])
     header = ("forget set", "exposure before", *heads.values(), "cosine with retain", "reached")
-    return Table("Means over seeds; costs in nats per token of held-out loss.", header, rows)
+    caption = (
+        "Means over seeds; costs in nats per token of held-out loss. Walks that end early count with their last step."
+    )
+    return Table(caption, header, rows)
 
 
 def _mean(values: Mapping[str, float]) -> str:
-    if not values:
+    if not values or not all(map(math.isfinite, values.values())):
         return "–"
     found = stats.mean(values, {})
     return f"{number(found.value)} {interval(found.ci, 2)}".strip()
@@ -180,9 +215,17 @@ def _matching(found: Found) -> Iterator[str]:
         known = [value for value in values if math.isfinite(value)]
         if known:
             yield (
-                "Within a kind, rank correlation of the cheap proxy (loss without any candidate, less loss with all) "
-                f"with counterfactual memorisation: {number(fmean(known))} on average."
+                "Within a kind, rank correlation of the cheap proxy (loss without any candidate, less loss with all, "
+                "less the same of rows of the kind never seen) with counterfactual memorisation: "
+                f"{number(fmean(known))} on average."
             )
+    for kind in found["about"]["settings"]["kinds"]:
+        for what, gap in gaps(found, kind).items():
+            if abs(gap) > _CALIPER:
+                yield (
+                    f"{kind}: pairs differ by {number(gap)} in what they match by ({what}), beyond the caliper of "
+                    f"{_CALIPER:g}: a difference of this kind may be one of memorisation."
+                )
 
 
 def _balance(found: Found) -> Table:
@@ -198,7 +241,8 @@ def _balance(found: Found) -> Table:
 def _cells_said(found: Found) -> Iterator[str]:
     yield (
         "Candidates of all kinds by the medians of memorisation and difficulty within their kind; gradient ascent on "
-        "each cell by itself. Rows reach chance at the median step; inf: half of them never do."
+        "each cell by itself. The median row is that of a seed; no number: in some seed half of the rows never reach "
+        "chance."
     )
     sums: dict[str, list[float]] = {"memorisation": [], "steps": []}
     for one in found["seeds"]:
@@ -225,11 +269,12 @@ def _cells(found: Found) -> Table:
                 cell,
                 _mean({seed: end.steps for seed, end in ends.items()}),
                 _mean({seed: end.cost for seed, end in ends.items()}),
-                number(sorted(step for step, _ in medians.values())[len(medians) // 2]),
+                _mean({seed: step for seed, (step, _) in medians.items()}),
                 percent(fmean(share for _, share in medians.values())),
+                f"{sum(end.whole for end in ends.values())} of {len(ends)}",
             ]
         )
-    header = ("cell", "steps to chance", "cost by then", "median row's step", "rows that reach chance")
+    header = ("cell", "steps to chance", "cost by then", "median row's step", "rows that reach chance", "reached")
     return Table("Means over seeds.", header, rows)
 
 

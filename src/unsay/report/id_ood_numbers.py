@@ -7,14 +7,18 @@ rise of the loss on clean held-out sentences since step 0, nats per token.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean, median, stdev
 from typing import Any
+
+from scipy import special
 
 from .. import stats
 
 ID = "in-distribution"
+NATS, SHARE, WALKED = "memorised, nats per token", "share memorised", "in the walked model"
+"""What pairs match by, and in which model."""
 Points = Sequence[Mapping[str, Any]]
 QUALITIES = tuple(round(0.1 * k, 1) for k in range(1, 11))
 """Shares of the way to rows never seen at which costs are read for a trade-off."""
@@ -42,9 +46,18 @@ class Comparison:
 
     difference: stats.Difference
     effect: float
-    """Cohen's d of the differences: mean over standard deviation; NaN with fewer than two seeds."""
+    """d_z: mean of the differences over their standard deviation; NaN with fewer than two seeds, or no spread."""
+    effect_ci: tuple[float, float] | None
+    """95 % interval of d_z for differences of a normal law; None without d_z."""
+    short: tuple[int, int] = (0, 0)
+    """Walks in and out of distribution that end before the level: what is read of them is a least value."""
     holm: float = math.nan
-    """p adjusted for the family it belongs to."""
+    """p adjusted over the hypotheses; NaN for what belongs to none."""
+
+    @property
+    def censored(self) -> bool:
+        """Whether short walks may have made the sign: those in distribution a positive one, the others a negative."""
+        return self.short[self.difference.value < 0] > 0
 
 
 def reached(points: Points, by: str = "exposure") -> Reached:
@@ -106,32 +119,53 @@ def decay(points: Points) -> float:
     return float((early[-1]["test"] - early[0]["test"]) / max(1, early[-1]["step"]))
 
 
-def halfway(points: Points) -> float:
-    """Rise of the held-out loss at the step in the middle of the walk: the same step for all walks that end alike."""
-    middle = points[-1]["step"] / 2
-    nearest = min(points, key=lambda point: abs(point["step"] - middle))
+def halfway(points: Points, steps: float) -> float:
+    """Rise of the held-out loss at the measured step nearest to half of `steps`; NaN where a walk did not get there."""
+    if points[-1]["step"] < steps / 2:
+        return math.nan
+    nearest = min(points, key=lambda point: abs(point["step"] - steps / 2))
     return float(nearest["test"] - points[0]["test"])
 
 
-READ = {
-    "steps": lambda points: reached(points).steps,
-    "cost": lambda points: reached(points).cost,
-    "trade-off": trade_off,
-    "decay": decay,
+READ: dict[str, Callable[[Points, float], float]] = {
+    "steps": lambda points, _: reached(points).steps,
+    "cost": lambda points, _: reached(points).cost,
+    "trade-off": lambda points, _: trade_off(points),
+    "decay": lambda points, _: decay(points),
     "cost halfway": halfway,
-    "steps by relex": lambda points: reached(points, "relex").steps,
-    "steps by genex": lambda points: reached(points, "genex").steps,
-    "cost by genex": lambda points: reached(points, "genex").cost,
+    "steps by relex": lambda points, _: reached(points, "relex").steps,
+    "steps by genex": lambda points, _: reached(points, "genex").steps,
+    "cost by genex": lambda points, _: reached(points, "genex").cost,
 }
-"""Name of a number → how it is read from a walk."""
+"""Name of a number → how it is read from a walk and the steps that walks have."""
+HYPOTHESES = ("steps", "cost")
+"""Numbers that H1 and H2 are about; their p-values for each kind are one family."""
+_BY = {
+    "steps": "exposure",
+    "cost": "exposure",
+    "trade-off": "exposure",
+    "steps by relex": "relex",
+    "steps by genex": "genex",
+    "cost by genex": "genex",
+}
+"""Name of a number → the measure whose level a walk should reach for it."""
 
 
 def by_seed(found: Mapping[str, Any], name: str, number: str) -> dict[str, float]:
     """A number of one forget set by seed; seeds without it are absent."""
-    values = {
-        str(one["seed"]): READ[number](one["sets"][name]["points"]) for one in found["seeds"] if name in one["sets"]
-    }
+    steps = found["about"]["train"]["epochs"]
+    values = {str(one["seed"]): READ[number](walk["points"], steps) for one, walk in _walks(found, name)}
     return {seed: value for seed, value in values.items() if math.isfinite(value)}
+
+
+def _walks(found: Mapping[str, Any], name: str) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    return [(one, one["sets"][name]) for one in found["seeds"] if name in one["sets"]]
+
+
+def ended(found: Mapping[str, Any], names: Sequence[str], by: str) -> tuple[int, int]:
+    """Of the walks of the forget sets `names`: how many end before the level of `by`, and how many there are."""
+    whole = [reached(walk["points"], by).whole for name in names for _, walk in _walks(found, name)]
+    return whole.count(False), len(whole)
 
 
 def compared(found: Mapping[str, Any], number: str, kind: str = "") -> Comparison:
@@ -143,21 +177,38 @@ def compared(found: Mapping[str, Any], number: str, kind: str = "") -> Compariso
         shared = set.intersection(*(set(table) for table in tables))
         sides.append({seed: fmean(table[seed] for table in tables) for seed in sorted(shared)})
     gaps = [sides[0][seed] - sides[1][seed] for seed in sorted(sides[0].keys() & sides[1].keys())]
-    spread = stdev(gaps) if len(gaps) > 1 else math.nan
-    effect = fmean(gaps) / spread if spread > 0 else math.nan
-    return Comparison(stats.paired_difference(sides[0], sides[1], {}), effect)
+    middle, spread = (fmean(gaps), stdev(gaps)) if len(gaps) > 1 else (math.nan, math.nan)
+    # differences that are the same but for rounding have no spread to speak of
+    effect = middle / spread if spread > 1e-3 * abs(middle) else math.nan
+    names = [[f"{ID} for {each}" for each in kinds], kinds]
+    short = [ended(found, side, _BY[number])[0] if number in _BY else 0 for side in names]
+    difference = stats.paired_difference(sides[0], sides[1], {})
+    return Comparison(difference, effect, _effect_ci(effect, len(gaps)), (short[0], short[1]))
+
+
+def _effect_ci(effect: float, n: int) -> tuple[float, float] | None:
+    """The d_z under which one as large, or as small, has probability .025: √n·d_z is a noncentral t."""
+    if not math.isfinite(effect):
+        return None
+    low, high = (float(special.nctdtrinc(n - 1, p, effect * math.sqrt(n))) / math.sqrt(n) for p in (0.975, 0.025))
+    return low, high
 
 
 def comparisons(found: Mapping[str, Any]) -> dict[str, dict[str, Comparison]]:
-    """Number → kind ("" for all together) → comparison; the kinds' p-values are Holm's over both hypotheses."""
+    """Number → kind ("" for all together) → comparison; Holm's p-values are over both hypotheses and all kinds."""
     kinds = found["about"]["settings"]["kinds"]
     made = {number: {kind: compared(found, number, kind) for kind in ("", *kinds)} for number in READ}
-    family = {f"{number} {kind}": made[number][kind].difference.p for number in ("steps", "cost") for kind in kinds}
-    for name, p in stats.holm(family).items() if all(map(math.isfinite, family.values())) else ():
+    family = {f"{number} {kind}": made[number][kind].difference.p for number in HYPOTHESES for kind in kinds}
+    # what could not be tested counts as a test that found nothing
+    for name, p in stats.holm({name: p if math.isfinite(p) else 1.0 for name, p in family.items()}).items():
         number, _, kind = name.partition(" ")
-        one = made[number][kind]
-        made[number][kind] = Comparison(one.difference, one.effect, p)
+        made[number][kind] = replace(made[number][kind], holm=p)
     return made
+
+
+def enough(tests: int) -> int:
+    """Fewest seeds with which the least p-value of a sign-flip test is below .05 after Holm's over so many tests."""
+    return next(n for n in range(1, 99) if tests * 2 / 2**n < 0.05)
 
 
 def rows_reached(points: Points) -> dict[str, float]:
@@ -204,12 +255,29 @@ def _slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 
 def balance(one: Mapping[str, Any], kind: str) -> Iterator[tuple[str, float, float]]:
-    """(what, in distribution, out of distribution) means of the pairs: how well they match."""
+    """(what, in distribution, out of distribution) means of the pairs: how well they match.
+
+    The last two are of the model that is walked, which the estimates before them are not: how far its loss on the rows
+    is below that on references of their kind, and the share of the latter that this is.
+    """
     sides = list(zip(*one["pairs"][kind], strict=True))
     for what, read in (
-        ("memorised, nats per token", lambda row: row["memorisation"]),
+        (NATS, lambda row: row["memorisation"]),
         ("loss without the row, nats per token", lambda row: row["difficulty"]),
-        ("share memorised", lambda row: row["memorisation"] / max(row["difficulty"], 1e-6)),
+        (SHARE, lambda row: row["memorisation"] / max(row["difficulty"], 1e-6)),
     ):
         inside, outside = (fmean(read(one["rows"][i]) for i in side) for side in sides)
         yield what, inside, outside
+    starts = [one["sets"][name]["points"][0] for name in (f"{ID} for {kind}", kind)]
+    gone = [(point["relex"], point["forget"] + point["relex"]) for point in starts]
+    yield f"{NATS}, {WALKED}", gone[0][0], gone[1][0]
+    shares = [nats / max(level, 1e-6) for nats, level in gone]
+    yield f"{SHARE}, {WALKED}", shares[0], shares[1]
+
+
+def gaps(found: Mapping[str, Any], kind: str) -> dict[str, float]:
+    """Mean over seeds of out − in distribution in what the pairs match by, as estimated and in the walked model."""
+    feature = SHARE if found["about"]["settings"]["match"] == "share" else NATS
+    lines = [line for one in found["seeds"] if one["pairs"].get(kind) for line in balance(one, kind)]
+    wanted = (feature, f"{feature}, {WALKED}")
+    return {what: fmean(out - inside for name, inside, out in lines if name == what) for what in wanted if lines}

@@ -1,5 +1,8 @@
 """Canaries: what each kind is made of, the same from the same seed, never among their references."""
 
+from itertools import combinations, permutations
+
+import numpy as np
 import pytest
 
 from unsay.data.canaries import Canaries, matched, repeated
@@ -32,11 +35,25 @@ def test_what_each_kind_is_made_of():
     made = {kind: Canaries(kind=kind, count=2, references=2).build(0, **GIVEN).rows for kind in KINDS}
     assert all(len(row.answer.split()) == 12 for row in made["random-tokens"])
     assert all(sum(c.isdigit() for c in row.answer) == 6 for row in made["secret"])
-    assert [sorted(row.answer.split()) for row in made["shuffled"]] == [sorted(r.answer.split()) for r in ROWS[:2]]
+    words = [sorted(row.answer.split()) for row in made["shuffled"]]
+    assert words[0] != words[1] and all(found in [sorted(r.answer.split()) for r in ROWS] for found in words)
     assert {(r.prompt, r.answer) for r in made["foreign"]} <= {(r.question, r.answer) for r in GIVEN["foreign"]}
     right = {(row.prompt, row.answer) for row in ROWS}
     for row in made["wrong-answer"]:
         assert (row.prompt, row.answer) not in right and row.answer in {r.answer for r in ROWS}
+
+
+@pytest.mark.parametrize("kind", ["shuffled", "wrong-answer"])
+def test_canaries_of_sorted_rows_spread_over_entities(kind):
+    """Ten rows of each of ten persons, one person after the other: four canaries are not all of the first one."""
+    rows = [Example(f"Fact {k} of P{n}?", f"P{n} has fact {k} of ten.") for n in range(10) for k in range(10)]
+
+    def persons(made):
+        return {row.prompt.split()[-1] for row in made}
+
+    made = Canaries(kind=kind, count=8, references=20).build(0, rows=rows)
+    assert len(persons(made.rows)) >= 4 and len(persons(made.references)) >= 7
+    assert persons(made.rows) & persons(made.references)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +87,31 @@ def test_matching_is_best_as_a_whole():
     assert matched({"a": [0.0], "b": [1.0]}, {"x": [0.9], "y": [5.0]}, caliper=0.1) == {"b": "x"}
     with pytest.raises(DataError, match="not finite"):
         matched(wanted, {"z": [float("inf")]})
+
+
+def test_the_best_of_so_many_pairs():
+    """All four pairs make a go with w; three are nearer with x, which the nearest three of the four do not have."""
+    wanted = {"a": [0.0], "b": [1.0], "c": [2.0], "d": [7.0]}
+    pool = {"w": [-0.9], "x": [0.1], "y": [1.1], "z": [7.1]}
+    whole = {"a": "w", "b": "x", "c": "y", "d": "z"}
+    assert matched(wanted, pool, count=4) == matched(wanted, pool) == matched(wanted, pool, count=9) == whole
+    assert matched(wanted, pool, count=3) == {"a": "x", "b": "y", "d": "z"}
+    assert matched(wanted, pool, count=3, caliper=0.001) == {}
+    assert matched({"a": [0.0], "b": [5.0]}, {"x": [0.1], "y": [9.0]}, count=1, caliper=0.1) == {"a": "x"}
+    rng = np.random.default_rng(0)
+    for count in (1, 2, 3, 4):
+        for sizes in ((4, 5), (5, 4)):
+            one, other = ({f"{k}": [x] for k, x in enumerate(rng.normal(size=size))} for size in sizes)
+            found = matched(one, other, count=count)
+            least = min(
+                sum(abs(one[i][0] - other[j][0]) for i, j in zip(left, right, strict=True))
+                for left in combinations(one, count)
+                for right in permutations(other, count)
+            )
+            assert len(found) == count
+            assert sum(abs(one[i][0] - other[j][0]) for i, j in found.items()) == pytest.approx(least)
+    with pytest.raises(DataError, match="0 pairs"):
+        matched(wanted, pool, count=0)
 
 
 def test_repeats_by_id():

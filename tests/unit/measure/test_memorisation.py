@@ -45,6 +45,16 @@ def test_the_proxy_has_two_models():
     assert list(found) == ["a"] and (found["a"].value, found["a"].difficulty) == (2.5, 3.0)
 
 
+def test_the_form_of_a_row_is_not_memory_of_it():
+    """Rows of a template lose 4 nats by it, each 1 more by itself; other rows have no template to learn."""
+    ignorant = {"secret": -6.0, "like": -5.5, "too": -6.5, "plain": -2.0, "other": -2.2}
+    knowing = {"secret": -1.0, "like": -1.5, "too": -2.5, "plain": -1.0, "other": -2.2}
+    found = proxy(knowing, ignorant, {"secret": ["like", "too"], "plain": ["other"]})
+    assert list(found) == ["plain", "secret"]
+    assert {i: (score.value, score.difficulty) for i, score in found.items()} == {"plain": (1, 2), "secret": (1, 2)}
+    assert proxy(knowing, ignorant)["secret"].value == 5
+
+
 def test_cells():
     scores = {str(i): Memorisation(*x, 0.0) for i, x in enumerate([(0, 0), (0, 9), (9, 0), (9, 9)])}
     assert list(cells(scores).values()) == list(CELLS)

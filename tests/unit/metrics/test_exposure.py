@@ -73,6 +73,39 @@ def test_generalised_exposure_sums_tokens_and_averages_likelihoods_over_seeds(ro
     assert found.extra["unlearned_models"] == found.extra["retrained_models"] == 2
 
 
+def test_how_large_epsilon_is_without_any_difference(rows, measured, with_loss):
+    """Three retrained models against each other: the band that the largest |genex| of exact unlearning lies in."""
+    splits = {"forget": rows("forget", 2)}
+    losses = {"r0": (2.0, 2.0), "r1": (2.0, 3.0), "r2": (6.0, 2.0)}
+    tables = {TokenStats("forget", model=name): [with_loss(x) for x in of] for name, of in losses.items()}
+    have = measured(splits, tables | {OURS: [with_loss(1.0), with_loss(1.0)]})
+    found = Genex(retrained=tuple(losses)).score(have)
+
+    def mean(*of):
+        return -math.log(sum(math.exp(-x) for x in of) / len(of))
+
+    against = [
+        max(abs(2 - mean(2, 6)), abs(2 - mean(3, 2))),
+        max(abs(2 - mean(2, 6)), abs(3 - mean(2, 2))),
+        max(abs(6 - mean(2, 2)), abs(2 - mean(2, 3))),
+    ]
+    assert found.extra["epsilon_null_low"] == pytest.approx(min(against))
+    assert found.extra["epsilon_null_high"] == pytest.approx(max(against)) == pytest.approx(4)
+    assert "by chance" not in found.note
+    one = Genex(retrained=("r0",)).score(have)
+    assert "one retrained model" in one.note and not [name for name in one.extra if "null" in name]
+
+
+def test_exact_unlearning_has_a_large_epsilon_and_a_null_band_as_large(rows, measured, with_loss):
+    """Five models a side that differ by their seeds alone: 40 rows, 2 nats of noise each."""
+    splits, rng = {"forget": rows("forget", 40)}, np.random.default_rng(0)
+    tags = ["subject", *(f"u{k}" for k in range(4)), *(f"r{k}" for k in range(5))]
+    noise = {tag: rng.normal(40, 2, 40) for tag in tags}
+    have = measured(splits, {TokenStats("forget", model=t): [with_loss(x) for x in noise[t]] for t in tags})
+    found = Genex(others=tuple(tags[1:5]), retrained=tuple(tags[5:])).score(have).extra
+    assert found["epsilon"] > 2 and found["epsilon"] < found["epsilon_null_high"]
+
+
 def test_identical_models_have_generalised_exposure_zero(rows, measured, with_loss):
     splits = {"forget": rows("forget", 20)}
     losses = [with_loss(x) for x in np.random.default_rng(0).gamma(2.0, size=20)]
@@ -119,11 +152,13 @@ def test_rows_like_the_references_have_relative_exposure_zero(kind, share):
 
 
 def test_estimators_on_one_typical_row_among_two_thousand():
-    """The likelihood estimator is ruled by its easiest reference: a typical row gets about −12 nats."""
+    """Of sums the likelihood estimator is ruled by its easiest reference: about −12 nats for a typical row; not so of
+    means of 30 tokens."""
     reference = -np.random.default_rng(0).normal(60, 5, 2000)
     typical = {"x": -60.0}
     assert rowwise(typical, reference, "log-likelihood")["x"] == pytest.approx(0, abs=0.3)
     assert -15 < rowwise(typical, reference, "likelihood")["x"] < -9
+    assert rowwise({"x": -2.0}, reference / 30, "likelihood")["x"] == pytest.approx(0, abs=0.05)
     assert bits(typical, reference)["x"] == pytest.approx(1, abs=0.1)
     fitted = fitted_bits({"typical": -60.0, "likely": -50.0, "beyond": -40.0}, reference)
     assert fitted["typical"] == pytest.approx(1, abs=0.1) and fitted["likely"] == pytest.approx(5.4, abs=0.4)
