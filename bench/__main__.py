@@ -8,10 +8,10 @@ from pathlib import Path
 
 from unsay.runs.manifest import git, machine
 
-from . import evaluate, train
+from . import evaluate, exposure, extrapolate, train
 
 ROOT = Path(__file__).parent.parent
-PARTS = {"Training": train, "Evaluation": evaluate}
+PARTS = {"Training": train, "Evaluation": evaluate, "Extrapolation": extrapolate, "Exposure": exposure}
 HEAD = """# Benchmarks
 
 Ratios against plain loops written for the purpose (`bench/*_yardstick.py`), both sides of a section measured one after
@@ -31,7 +31,8 @@ def main():
             found = part.measure()
             print(json.dumps(found))
             sections[title] = f"\n{about()}\n{part.table(found)}\n"
-    page.write_text("\n".join([HEAD, *(f"## {title}\n{sections[title]}" for title in PARTS)]), encoding="utf-8")
+    known = [f"## {title}\n{sections[title]}" for title in PARTS if title in sections]
+    page.write_text("\n".join([HEAD, *known]), encoding="utf-8")
     print(page.read_text(encoding="utf-8"))
 
 

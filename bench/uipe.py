@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from unsay.report.related_knowledge import write_related_knowledge
 from unsay.report.trade_off import write_trade_off
 
 from . import coefficient
@@ -35,8 +36,11 @@ HEAD = """# Extrapolation, measured
 
 What UIPE (`extrapolate`, arXiv:2503.04693) does on SmolLM2-135M-Instruct: θ0 + (1 + α)·(θu − θ0), where θu is what
 another method made of θ0. Everything here is made from run folders by `make uipe`; of an experiment that was resumed,
-the commit is that of its last start. `auto` holds 90 % of the probability of the retain answers, which a base epoch may
-have lost while its utility holds: α is then below 0, a step back.
+the commit is that of its last start. `auto` does not look at utility: it holds 90 % of the mean probability of retain
+answers (at most 64 rows, which GradDiff and KL-Min train on), and a base epoch may have lost more of that while its
+utility holds: α is then below 0, a step back. Nor does it go beyond where the forget rows are as unlikely as the
+answers about persons that no model here was taught (holdout rows) were before; the retrained model's level may lie
+elsewhere.
 """
 
 
@@ -62,19 +66,29 @@ def page():
             write_trade_off(RUNS / name)
             text = (RUNS / name / "trade-off.md").read_text(encoding="utf-8")
             parts += [f"## {title}\n", _repeat(name), _picture(name, "trade-off.svg"), text]
-    if (RUNS / "related" / "related-knowledge.md").exists():
+    if (RUNS / "related" / "related-knowledge.json").exists():
+        write_related_knowledge(RUNS / "related")
         parts += ["## Related knowledge\n", _repeat("related"), _related()]
     if (RUNS / "coefficient.json").exists():
         found = json.loads((RUNS / "coefficient.json").read_text(encoding="utf-8"))
+        looks = [coefficient.looks(one) for one in found]
         parts += [
             "## The coefficient found by itself\n",
             f"`python -m bench.coefficient runs/methods/…`: the search of `alpha=auto` against a grid of "
-            f"{found[0]['grid']['looks']} places on the lines of runs behind [methods.md](methods.md), within the same "
-            "bounds. `forget` is the mean probability of the forget answers (20 rows of two persons), one model each: "
-            "no interval over runs. Below 0 the search got farther than the grid, whose places are coarser.\n",
+            f"{len(found[0]['dense'])} places on the lines of runs behind [methods.md](methods.md), within the same "
+            f"bounds: {_range(ours for ours, _ in looks)} looks against {_range(dense for _, dense in looks)}, "
+            f"{_range(round(100 * ours / dense) for ours, dense in looks)} %. `forget` is the mean probability of the "
+            "forget answers (20 rows of two persons), one model each: no interval over runs. Below 0 the search got "
+            "farther than the grid, whose places are coarser.\n",
             coefficient.table(found) + "\n",
         ]
     return "\n".join(parts)
+
+
+def _range(values):
+    values = list(values)
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _repeat(name):

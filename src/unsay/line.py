@@ -39,7 +39,7 @@ def line(target: str, places: Sequence[float] = PLACES, *, reporter: Reporter | 
     Raises:
         PlanError: no place is given.
         RunError: not a run folder, or the run has no two models.
-        ModelError: the models are not two states of one (a patch leaves no line to walk).
+        ModelError: the models are not two states of one (what is a patch on the weights leaves no line to walk).
     """
     from .models.line import Line
     from .models.lm import LM
@@ -48,23 +48,23 @@ def line(target: str, places: Sequence[float] = PLACES, *, reporter: Reporter | 
     if not places:
         raise PlanError("no place on the line is given", "--at 0,0.5,1,1.5")
     folder = Path(target).expanduser()
-    models, data = ends(folder)
+    models, data, limit = ends(folder)
     reporter = reporter or NullReporter()
     bar = reporter.task("line", len(places) + 1 + ("retrained" in models), "models")
     try:
         line = Line(LM.load(models["before"]), LM.load(models["after"]))
         walked = []
         for s in sorted(set(places)):
-            walked.append(inspect(line.at(s), data, s))
+            walked.append(inspect(line.at(s), data, s, max_length=limit))
             bar.advance(1)
         found = {
             "kept_rows": "utility" if data.utility else "retain",
-            "calibrated": {"keep": KEEP, "s": calibrated(line, data, keep=KEEP)},
+            "calibrated": {"keep": KEEP, "s": calibrated(line, data, keep=KEEP, max_length=limit)},
             "points": [_numbers(place, data) for place in walked],
         }
         bar.advance(1)
         if "retrained" in models:
-            found["retrained"] = _numbers(inspect(LM.load(models["retrained"]), data), data)
+            found["retrained"] = _numbers(inspect(LM.load(models["retrained"]), data, max_length=limit), data)
             bar.advance(1)
     finally:
         bar.finish()
@@ -75,8 +75,8 @@ def line(target: str, places: Sequence[float] = PLACES, *, reporter: Reporter | 
     return out
 
 
-def ends(folder: Path) -> tuple[dict[str, ModelSpec], ForgetData]:
-    """How to load the models of a finished run, by tag, and the rows it worked on.
+def ends(folder: Path) -> tuple[dict[str, ModelSpec], ForgetData, int]:
+    """How to load the models of a finished run, by tag, the rows it worked on, and at how many tokens they are cut.
 
     Raises:
         RunError: not a run folder, or the run has no two models.
@@ -85,7 +85,7 @@ def ends(folder: Path) -> tuple[dict[str, ModelSpec], ForgetData]:
     models = plan_models(run.plan, run.manifest.models, folder)
     if not {"before", "after"} <= models.keys():
         raise RunError(f"{folder} has no two models to draw a line through", "finish the run first")
-    return models, prepare(dataclasses.replace(run.plan, attacks=())).data
+    return models, prepare(dataclasses.replace(run.plan, attacks=())).data, run.plan.data.max_length
 
 
 def _numbers(place: Place, data: Any) -> dict[str, Any]:

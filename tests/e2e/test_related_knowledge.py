@@ -1,4 +1,4 @@
-"""The related-knowledge experiment on a tiny model: stopped between two stages, resumed, repeated, read."""
+"""The related-knowledge experiment on a tiny model: stopped between two stages, resumed, repeated, read, changed."""
 
 import json
 import math
@@ -41,6 +41,7 @@ def done(tmp_path_factory):
     unlearn = GradAscent.unlearn
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNSAY_HOME", str(root / "home"))
+        patch.setattr(bench, "k2_plateau", lambda walk: 3 - walk["choice"]["epoch"])  # epoch 1 or 2, not the base
 
         def counted(self, lm, data, run):
             trained.append(run.dir.name)
@@ -67,6 +68,36 @@ def done(tmp_path_factory):
         ["related-knowledge.json", "manifest.json"],
     )
     return folder, json.loads((folder / "related-knowledge.json").read_text())
+
+
+def test_another_bound_asks_for_all_weights_again(tmp_path, monkeypatch):
+    """Epoch 1 is the base, so its weights are kept; measuring by another κ needs those of the others, too."""
+    monkeypatch.setenv("UNSAY_HOME", str(tmp_path / "home"))
+    tiny_lm().save(tmp_path / "tiny")
+    plan = Plan(
+        model=ModelSpec(path=str(tmp_path / "tiny")),
+        benchmark=People(size="small"),
+        teach=Teach(train=steps(1e-2, 1, 20)),
+        method=GradAscent(),
+        train=steps(1e-3, 2, 10),
+        out=str(tmp_path / "run"),
+    )
+    walk, found, kept = bench._Bench.walk, [], []
+
+    def first(self, name):
+        if name != "theta1":
+            raise Stopped
+        found.append(walk(self, name))
+        kept.append(sorted(path.name for path in (tmp_path / "run" / "theta1").glob("epoch-*")))
+        return found[-1]
+
+    monkeypatch.setattr(bench._Bench, "walk", first)
+    monkeypatch.setattr(bench, "k2_plateau", lambda walk: None)
+    for keep in (0.9, 0.8):
+        with pytest.raises(Stopped):
+            bench.related_knowledge(plan, bench.Settings(alphas=(0.5,), keep=keep))
+    assert kept == [["epoch-1"], ["epoch-1"]]
+    assert found[0]["epochs"] == found[1]["epochs"] and len(found[1]["epochs"]) == 2
 
 
 def test_the_variants_differ_in_what_they_are_taught_and_forget(done):
@@ -108,6 +139,22 @@ def test_extrapolation_and_its_controls(done):
     assert abs(change["random"]) < abs(change["uipe"])
 
 
+def test_it_goes_on_from_the_plateau_of_k2_as_well(done):
+    folder, found = done
+    base, plateau = found["uipe"]["base_epoch"], found["plateau"]
+    assert plateau["epoch"] == 3 - base
+    assert [(p["kind"], p["alpha"]) for p in plateau["points"] if p["kind"] != "auto"] == [
+        ("uipe", 0.5),
+        ("back", -0.5),
+        ("random", 0.5),
+    ]
+    start = found["variants"]["theta1"]["epochs"][plateau["epoch"] - 1]
+    assert plateau["points"][0]["probability@k2"]["value"] < start["probability@k2"]["value"]
+    text = (folder / "related-knowledge.md").read_text()
+    assert f"From epoch {plateau['epoch']}, where K2 stops fading, UIPE with α = 0.5 takes" in text
+    assert f"| from epoch {plateau['epoch']}: UIPE, α = 0.5 |" in text
+
+
 def test_every_number_has_n_and_a_reason_or_an_interval(done):
     _, found = done
     walk = found["variants"]["theta1"]
@@ -119,10 +166,11 @@ def test_every_number_has_n_and_a_reason_or_an_interval(done):
     assert found["relatedness"]["means"]["before"]["k2"]["n"] == 2
 
 
-def test_only_the_weights_of_the_base_epoch_are_kept(done):
+def test_only_the_weights_that_are_extrapolated_from_are_kept(done):
     folder, found = done
     kept = sorted(path.parent.relative_to(folder).as_posix() for path in folder.rglob("model.safetensors"))
-    assert kept == [f"theta1/epoch-{found['uipe']['base_epoch']}"]
+    assert kept == ["theta1/epoch-1", "theta1/epoch-2"]
+    assert {found["uipe"]["base_epoch"], found["plateau"]["epoch"]} == {1, 2}
 
 
 def test_the_pages(done):

@@ -1,35 +1,48 @@
-"""The trade-off experiment on a tiny model: every walk, what is chosen, the page, a second call."""
+"""The trade-off experiment on a tiny model: every walk, what is chosen, the page, a second call, walks that fail."""
 
+import dataclasses
 import json
 import math
 
 import pytest
 
 from unsay.benchmarks.people import People
-from unsay.config.plan import ModelSpec, Plan, Teach, Train
-from unsay.errors import PlanError
+from unsay.config.plan import Adapter, ModelSpec, Plan, Teach, Train
+from unsay.errors import CollapseError, MethodError, PlanError
 from unsay.experiments.trade_off import QUALITY, UTILITY, trade_off
+from unsay.methods.eul import EUL
 from unsay.methods.grad_ascent import GradAscent
 from unsay.methods.npo import NPO
+from unsay.methods.task_vector import TaskVector
+from unsay.models.adapters import adapted
 from unsay.selection import choose_epoch
 from unsay.testing import tiny_lm
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory):
+def plan(tmp_path_factory):
     root = tmp_path_factory.mktemp("trade-off")
     tiny_lm().save(root / "tiny")
-    train = Train(lr=1e-3, epochs=3, batch=10, checkpoint_every=0)
-    plan = Plan(
+    return Plan(
         model=ModelSpec(path=str(root / "tiny")),
         benchmark=People(size="small"),
         teach=Teach(train=Train(lr=1e-2, epochs=2, batch=20, checkpoint_every=0)),
-        train=train,
+        train=Train(lr=1e-3, epochs=3, batch=10, checkpoint_every=0),
         out=str(root / "run"),
     )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Taught models, shared by the tests of this module."""
+    return str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def walked(plan, home):
     methods = (GradAscent(), NPO())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("UNSAY_HOME", str(root / "home"))
+        patch.setenv("UNSAY_HOME", home)
         folder = trade_off(plan, methods, seeds=(0, 1), alphas=(0.5, "auto"))
         written = (folder / "trade-off.json").stat().st_mtime_ns
         walks = {path.name: path.stat().st_mtime_ns for path in folder.glob("walk-*.json")}
@@ -82,10 +95,78 @@ def test_the_page_says_what_was_compared_and_weights_are_gone(walked):
     assert not list(folder.rglob("*.safetensors"))
 
 
-def test_what_it_refuses(tmp_path):
-    plan = Plan(benchmark=People(size="small"), train=Train(epochs=1), out=str(tmp_path / "run"))
-    with pytest.raises(PlanError, match="at least 2"):
-        trade_off(plan, (NPO(),))
-    with pytest.raises(PlanError, match="nothing to compare"):
-        trade_off(plan, ())
+def test_failing_walks_are_rows_and_the_others_go_on(plan, home, tmp_path, monkeypatch):
+    """GA breaks in its second epoch, EUL has no epochs of its own, the search finds nothing for NPO."""
+    monkeypatch.setenv("UNSAY_HOME", home)
+    unlearn, trained = GradAscent.unlearn, []
+
+    def breaks(self, lm, data, run):
+        trained.append("grad-ascent")
+        seen = run.each_epoch
+
+        def stop(epoch, now):
+            if epoch == 2:
+                raise CollapseError("the loss is not finite")
+            seen(epoch, now)
+
+        run.each_epoch = stop
+        return unlearn(self, lm, data, run)
+
+    def nothing(*args, **more):
+        raise MethodError("even the smallest step breaks a bound")
+
+    monkeypatch.setattr(GradAscent, "unlearn", breaks)
+    monkeypatch.setattr("unsay.training.coefficient.farthest", nothing)
+    plan = dataclasses.replace(plan, train=dataclasses.replace(plan.train, epochs=2), out=str(tmp_path / "run"))
+    for _ in range(2):
+        folder = trade_off(plan, (GradAscent(), EUL(), NPO()), seeds=(0,), alphas=(0.5, "auto"))
+    assert trained == ["grad-ascent"], "a walk that failed is finished"
+    one, two, three = json.loads((folder / "trade-off.json").read_text())["walks"]
+    assert "before its second epoch" in one["note"] and len(one["epochs"]) == 1 and "epoch" not in one
+    assert "does not train by epochs" in two["note"] and two["epochs"] == []
+    assert three["uipe"][1] == {"alpha": None, "automatic": True, "note": "even the smallest step breaks a bound"}
+    assert math.isfinite(three["uipe"][0]["scores"][UTILITY]["value"])
+    page = (folder / "trade-off.md").read_text()
+    assert "`grad-ascent`: Seed 0 has no base epoch: the method broke the model" in page
+    assert "Seed 0 has no automatic α" in page and "| npo | UIPE, α = 0.5 |" in page
+
+
+def test_an_adapter_in_the_plan_is_trained(plan, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSAY_HOME", home)
+    unlearn, seen = GradAscent.unlearn, []
+
+    def watched(self, lm, data, run):
+        seen.append(adapted(lm.model))
+        return unlearn(self, lm, data, run)
+
+    monkeypatch.setattr(GradAscent, "unlearn", watched)
+    model = dataclasses.replace(plan.model, adapter=Adapter(rank=2))
+    train = dataclasses.replace(plan.train, epochs=2, lr=1e-2)
+    folder = trade_off(
+        dataclasses.replace(plan, model=model, train=train, out=str(tmp_path / "run")), (GradAscent(),),
+        seeds=(0,), alphas=(0.5,),
+    )  # fmt: skip
+    assert seen == [True]
+    (walk,) = json.loads((folder / "trade-off.json").read_text())["walks"]
+    name = "probability@forget"
+    base, further = (walk[kind][0]["scores"][name]["value"] for kind in ("epochs", "uipe"))
+    assert walk["epoch"] == 1 and further < base
+
+
+@pytest.mark.parametrize(
+    ("train", "given", "error", "said"),
+    [
+        ({"epochs": 1}, {}, PlanError, "at least 2"),
+        ({"max_steps": 4}, {}, PlanError, "max_steps 4"),
+        ({}, {"methods": ()}, PlanError, "nothing to compare"),
+        ({}, {"methods": (NPO(), NPO(beta=0.5))}, PlanError, "methods: npo, npo"),
+        ({}, {"seeds": (0, 1, 0)}, PlanError, "seeds: 0, 1, 0"),
+        ({}, {"alphas": (1.0, 1.0)}, PlanError, "alphas"),
+        ({}, {"methods": (NPO(), TaskVector())}, MethodError, "task-vector does not train by epochs"),
+    ],
+)
+def test_what_it_refuses(tmp_path, train, given, error, said):
+    plan = Plan(benchmark=People(size="small"), train=Train(**train), out=str(tmp_path / "run"))
+    with pytest.raises(error, match=said):
+        trade_off(plan, **({"methods": (NPO(),)} | given))
     assert not (tmp_path / "run").exists()

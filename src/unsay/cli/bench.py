@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ..errors import PlanError
 from .words import numbers, start
 
 bench = typer.Typer(
@@ -46,8 +47,9 @@ def trade_off(
 ) -> None:
     """Forget quality against utility, epoch by epoch, without and with extrapolation (UIPE, figure 6).
 
-    The plan says model, benchmark (tofu or people), teach and train; its method is not used. Each method trains
-    train.epochs epochs; the base epoch is the one with the best forget quality that keeps 90 % of the utility.
+    The plan says model (and adapter), benchmark (tofu or people), teach and train; its method is not used. Each method
+    trains train.epochs epochs; the base epoch is the one with the best forget quality that keeps 90 % of the utility.
+    auto holds 90 % of the probability of retain rows instead, and stops at that of rows never seen, if there are any.
 
     [bold]Examples[/bold]
 
@@ -61,13 +63,15 @@ def trade_off(
 
     plan, _ = read_plan(*start(words))
     chosen = [registry.load("methods", name.strip())() for name in methods.split(",")]
-    whole = [int(seed) for seed in numbers(seeds, "--seeds")]
+    given = [float(seed) for seed in numbers(seeds, "--seeds")]
+    if not all(seed.is_integer() for seed in given):
+        raise PlanError(f"--seeds {seeds!r}: expected whole numbers separated by commas", "--seeds 0,1,2")
     amplifications = numbers(alphas, "--alphas", also=("auto",))
     with show.reporter(quiet) as reporter:
         folder = walk(
             plan,
             chosen,
-            seeds=whole,
+            seeds=[int(seed) for seed in given],
             alphas=amplifications,
             command=["unsay", *sys.argv[1:]],
             reporter=reporter,
@@ -214,11 +218,11 @@ def id_ood(
     [bold]Settings[/bold] besides those of a plan ('unsay plan id-ood' shows where it starts from):
 
       size=small                 a model of 0.15M weights made from scratch instead of SmolLM2
-      seeds=\[0,1,2,3,4,5]       each is a world, its models and its walks
+      seeds=\[0,1,2,3,4,5,6,7]   each is a world, its models and its walks; more may be added later
       kinds=\[secret,shuffled]   of canaries: secret, random-tokens, shuffled, foreign
       match=share                pairs have lost the same share of their held-out loss; gain: the same nats per token
       rows=12  count=24          rows of a forget set; candidates of each kind
-      halves=4                   models taught halves of the candidates, for memorisation and difficulty
+      halves=4                   models taught halves of the candidates, for memorisation and difficulty; 0: a proxy
       train.epochs=45            steps of gradient ascent
 
     [bold]Examples[/bold]

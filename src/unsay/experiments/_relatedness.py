@@ -55,7 +55,8 @@ def relatedness(lm: LM, members: Sequence[Triple], run: Run, label: str) -> dict
         CollapseError: a gradient is not finite.
     """
     flat = [row for triple in members for row in triple]
-    rows = {row.id: tokens for row, tokens in zip(flat, encode_rows(flat, lm.template), strict=True)}
+    encoded = encode_rows(flat, lm.template, run.plan.data.max_length)
+    rows = {row.id: tokens for row, tokens in zip(flat, encoded, strict=True)}
     found: dict[str, dict[str, float]] = {"k2": {}, "k3": {}}
     with working_copy(lm, {"rows": list(rows.values())}) as subject, run.progress(label, len(members), "pairs") as bar:
 

@@ -7,8 +7,9 @@ Three models of the benchmark `people` are taught and unlearned, and looked at a
     θ3   taught K1 ∪ K2 ∪ K3, forgets K1 ∪ K2    the related knowledge is to be forgotten, too
 
 From the chosen epoch of θ1, UIPE: θ0 + (1 + α)·v, v = θ_t* − θ0, on a grid of α and with the α found automatically;
-beside it one more epoch, a random step of the same length in every tensor, and α < 0. Relatedness R(K1, K2) and
-R(K1, K3), cosines of gradients, before and after. All by teacher forcing.
+beside it one more epoch, a random step of the same length in every tensor, and α < 0. The same from the epoch at which
+K2 stops fading, where that is another. Relatedness R(K1, K2) and R(K1, K3), cosines of gradients, before and after. All
+by teacher forcing.
 
 Paper    Wang, Zhang, Ye, Ren, Ren, Chen (2025). UIPE: Enhancing LLM Unlearning by Removing Knowledge Related to
          Forgetting Targets. arXiv:2503.04693, section 4 and figures 2, 3, 7, 8
@@ -17,7 +18,8 @@ Limits   Nine persons are taught and three forgotten (five and two with size=sma
 Differs  The paper's data, its metrics here and its threshold of utility are not public. Data: docs/people.md. Forget
          quality is TOFU's p-value against a model taught the same without the forgotten rows; K2, which has no wrong
          answers, is judged by 1 − probability and 1 − extraction strength. Utility is the harmonic mean of the mean
-         probabilities of retain rows and world facts. K3 is taught in all three, so that they differ in K2 alone.
+         probabilities of retain rows and world facts; the automatic α is bounded by the probability of retain rows
+         alone, and by that of the holdout persons' rows. K3 is taught in all three, so that they differ in K2 alone.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from ..data.example import rows_fingerprint
 from ..errors import CollapseError, MethodError, PlanError
 from ..naming import derive_seed, digest
 from ..pipeline import prepare
+from ..report.related_figures import k2_plateau
 from ..report.related_knowledge import write_related_knowledge
 from ..runs import atomic
 from ..runs.reporter import Reporter
@@ -135,6 +138,7 @@ def related_knowledge(
             "variants": walks,
             "relatedness": bench.relatedness(chosen),
             "uipe": bench.extrapolated(walks["theta1"]),
+            "plateau": bench.from_plateau(walks["theta1"]),
         }
         run.write_json("related-knowledge.json", found)
         write_related_knowledge(run.dir)
@@ -180,7 +184,7 @@ class _Bench:
         }
 
     def walk(self, name: str) -> dict[str, Any]:
-        """Teach, unlearn and measure one variant; of its weights, those of the chosen epoch of θ1 are kept."""
+        """Teach, unlearn and measure one variant; of its weights, those of θ1 that are extrapolated from are kept."""
         from ._related_rows import VARIANTS, Judge, data, taught
 
         variant, run, plan = VARIANTS[name], self._run, self._run.plan
@@ -195,7 +199,7 @@ class _Bench:
                 self._unlearn(name, before, given)
         with run.stage(f"measure {name}", key=digest([key, retrained.fingerprint, self._settings.keep])) as stage:
             if not stage.done:
-                if not self._weights(name, 1).exists():  # measured before, by another rule: let go of since
+                if not self._whole(name):  # measured before, by another rule: let go of since
                     self._unlearn(name, before, given)
                 judge = Judge(run, self._people, retrained)
                 judge.subject("before", before)
@@ -203,9 +207,9 @@ class _Bench:
                 found |= {"taught": variant.taught, "forgotten": variant.forgotten, "forget_rows": len(given.forget)}
                 run.write_json(f"{name}.json", found)
         found = _json(run.path(f"{name}.json"))
-        kept = found["choice"]["epoch"] if name == "theta1" else 0
+        kept = {found["choice"]["epoch"], k2_plateau(found)} if name == "theta1" else set()
         for epoch in range(1, 1 + math.ceil(plan.train.epochs)):
-            if epoch != kept:
+            if epoch not in kept:
                 atomic.discard(self._weights(name, epoch))
         return found
 
@@ -232,15 +236,26 @@ class _Bench:
 
     def extrapolated(self, walk: Mapping[str, Any]) -> dict[str, Any]:
         """UIPE from the chosen epoch of θ1 and its controls; one more epoch stands in `walk`."""
-        run, epoch, keep = self._run, walk["choice"]["epoch"], walk["choice"]["keep"]
+        epoch, keep = walk["choice"]["epoch"], walk["choice"]["keep"]
+        found = self._from(epoch, keep, "extrapolate", "uipe.json")
+        return found | {"base_epoch": epoch, "chosen": _best(walk, found["points"], keep)}
+
+    def from_plateau(self, walk: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The same from the epoch of θ1 at which K2 stops fading; None where there is none, or it is the chosen one."""
+        epoch = k2_plateau(walk)
+        if epoch in (None, walk["choice"]["epoch"]) or not self._weights("theta1", epoch).exists():
+            return None  # folders of earlier versions kept the weights of the chosen epoch alone
+        return {"epoch": epoch, **self._from(epoch, walk["choice"]["keep"], "extrapolate plateau", "plateau.json")}
+
+    def _from(self, epoch: int, keep: float, stage_name: str, file: str) -> dict[str, Any]:
+        run = self._run
         before, retrained = (self._subjects[f"theta1-{tag}"] for tag in ("before", "retrained"))
         base = Subject.of(self._spec(epoch))
         parts = [before.fingerprint, base.fingerprint, retrained.fingerprint, encode(self._settings), keep, run.seed]
-        with run.stage("extrapolate", key=digest([_VERSION, *parts])) as stage:
+        with run.stage(stage_name, key=digest([_VERSION, *parts])) as stage:
             if not stage.done:
-                run.write_json("uipe.json", self._extrapolate(before, base, retrained, keep))
-        found = _json(run.path("uipe.json"))
-        return found | {"base_epoch": epoch, "chosen": _best(walk, found["points"], keep)}
+                run.write_json(file, self._extrapolate(before, base, retrained, keep))
+        return _json(run.path(file))
 
     def _taught(self, tag: str, rows: Any) -> Subject:
         subject = self._models.taught(tag, rows)
@@ -308,7 +323,7 @@ class _Bench:
         line, tags = Line(start, after), []
         try:
             walk = farthest(line, data(self._people, VARIANTS["theta1"]), run, keep=keep, most=1 + settings.most)
-            auto: dict[str, Any] = {"alpha": walk.chosen - 1, "looks": len(walk.points), "note": ""}
+            auto: dict[str, Any] = {"alpha": walk.chosen - 1, "looks": walk.looks, "note": ""}
         except MethodError as error:
             auto = {"alpha": None, "looks": 0, "note": error.message}
         alphas = [("uipe", alpha) for alpha in settings.alphas] + [("back", settings.back)]
@@ -322,6 +337,12 @@ class _Bench:
         found = judge.points()
         points = [{"kind": kind, "alpha": alpha, **found[f"{kind} {alpha}"]} for kind, alpha in tags]
         return {"auto": auto, "points": points}
+
+    def _whole(self, name: str) -> bool:
+        """Whether the weights of all epochs are there: of all that were measured, if any were."""
+        file = self._run.path(f"{name}.json")
+        epochs = len(_json(file)["epochs"]) if file.exists() else 0
+        return all(self._weights(name, epoch).exists() for epoch in range(1, epochs + 1))
 
     def _weights(self, name: str, epoch: int) -> Path:
         return self._run.path(name, f"epoch-{epoch}")

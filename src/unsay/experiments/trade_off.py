@@ -2,7 +2,8 @@
 
 For every method and seed: train, keep the weights of each epoch, choose the base epoch by the paper's rule
 (`selection.choose_epoch`), then measure the model extrapolated from it, θ0 + (1 + α)·(θt − θ0), and, as a control, one
-more epoch of the method itself. All by teacher forcing: utility is TOFU's without its ROUGE parts.
+more epoch of the method itself. All by teacher forcing: utility is TOFU's without its ROUGE parts. A walk that fails is
+a result, too: it is kept with the reason.
 
 Paper: UIPE (arXiv:2503.04693), section 6 and figure 6.
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .. import registry
 from ..config.decode import encode, resolved
 from ..config.plan import Plan
-from ..errors import CollapseError, PlanError
+from ..errors import CollapseError, MethodError, ModelError, PlanError
 from ..metrics.extraction_strength import ExtractionStrength
 from ..metrics.forget_quality import ForgetQuality
 from ..metrics.model_utility import ModelUtility
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 ALPHAS: tuple[float | str, ...] = (0.3, 0.5, 1.0, "auto")
 KEEP = 0.9
-"""κ: share of the utility before that the base epoch must keep, and of the probability that `auto` must keep."""
+"""κ: share of the utility before that the base epoch must keep, and of the rows' probability that `auto` must keep."""
 _MOST = 5.0
 UTILITY, QUALITY = "model-utility", "forget-quality@forget"
 
@@ -83,9 +84,9 @@ def trade_off(
     Args:
         plan: Model, benchmark, teach and train; its method is not used. ``train.epochs`` is how far each walk goes;
             the last epoch is never the base, so that one more epoch can be compared.
-        methods: Base methods; each must train by epochs.
-        seeds: Of the walks; the model before and the retrained one are taught once, with the plan's seed.
-        alphas: Amplifications, ``auto`` among them for the search of ``extrapolate``.
+        methods: Base methods, each once; they must train by epochs. With ``model.adapter`` they train an adapter.
+        seeds: Of the walks, each once; the model before and the retrained one are taught once, with the plan's seed.
+        alphas: Amplifications, each once, ``auto`` among them for the search of ``extrapolate``.
         command: What the user typed.
         reporter: Where progress goes.
         overwrite: Start over in a folder that holds another plan.
@@ -94,13 +95,18 @@ def trade_off(
         The run folder: trade-off.json, trade-off.svg, trade-off.md.
 
     Raises:
-        PlanError: the benchmark has no forget quality or utility, nothing is taught, or fewer than two epochs.
+        PlanError: nothing to compare, something twice, the benchmark has no forget quality or utility, nothing is
+            taught, or not two whole epochs.
+        MethodError: a method does not train by epochs.
     """
-    if not methods or not seeds:
-        raise PlanError("nothing to compare: no method or no seed is given", "--methods grad-ascent,npo --seeds 0,1,2")
+    _check(methods, seeds, alphas)
     plan = resolved(plan)
-    if plan.train.epochs < 2:
-        raise PlanError(f"train.epochs is {plan.train.epochs:g}, expected at least 2: a base epoch and one more")
+    if plan.train.epochs < 2 or plan.train.max_steps > 0:
+        raise PlanError(
+            f"train.epochs is {plan.train.epochs:g}, train.max_steps {plan.train.max_steps}: expected at least 2 "
+            "whole epochs, a base epoch and one more",
+            "train.epochs=5, and no train.max_steps",
+        )
     work = prepare(plan)
     metrics = _metrics(work)
     with Run.start(plan, command=command, reporter=reporter, overwrite=overwrite) as run:
@@ -112,13 +118,31 @@ def trade_off(
         bench = _Bench(work, metrics, before, retrained)
         judge = bench.judge(run)
         found: dict[str, Any] = {tag: numbers(judge, tag) for tag in ("before", "retrained")}
-        found |= {"keep": KEEP, "walks": []}
+        found |= {"keep": KEEP, "two_sided": bool(work.data.holdout), "walks": []}
         for seed in seeds:
             for method in methods:
                 found["walks"].append(_walk(run, bench, method, seed, tuple(alphas)))
                 run.write_json("trade-off.json", found)  # so that there is something to see before the end
                 write_trade_off(run.dir)
     return run.dir
+
+
+def _check(methods: Sequence[Method], seeds: Sequence[int], alphas: Sequence[float | str]) -> None:
+    """Refuse what could not be walked, or would be counted twice."""
+    from ..training.epochs import trains_by_epochs
+
+    if not methods or not seeds:
+        raise PlanError("nothing to compare: no method or no seed is given", "--methods grad-ascent,npo --seeds 0,1,2")
+    names = [registry.name_of(type(method)) for method in methods]
+    for what, given in (("methods", names), ("seeds", list(seeds)), ("alphas", list(alphas))):
+        if len(set(given)) < len(given):
+            raise PlanError(f"{what}: {', '.join(map(str, given))}: expected each one once")
+    for name, method in zip(names, methods, strict=True):
+        if not trains_by_epochs(method):
+            raise MethodError(
+                f"{name} does not train by epochs, so there is no base epoch and no one more",
+                "--methods grad-ascent,npo, or any other method that is a loss",
+            )
 
 
 def _metrics(work: Work) -> tuple[Metric, ...]:
@@ -134,21 +158,28 @@ def _metrics(work: Work) -> tuple[Metric, ...]:
 
 
 def _walk(run: Run, bench: _Bench, method: Method, seed: int, alphas: tuple[float | str, ...]) -> dict[str, Any]:
-    """One method with one seed: every epoch, the chosen one, and what is made from it."""
+    """One method with one seed: every epoch, the chosen one, and what is made from it; or why there is none."""
     label = registry.name_of(type(method))
     name = f"{label}-{seed}"
     parts = [bench.before.fingerprint, bench.retrained.fingerprint, bench.work.data.fingerprint(), encode(method)]
-    with run.stage(name, key=digest([*parts, encode(run.train), seed, alphas, KEEP])) as stage:
+    settled = [*parts, encode(run.train), seed, alphas, KEEP]
+    if run.plan.model.adapter is not None:
+        settled.append(encode(run.plan.model.adapter))
+    with run.stage(name, key=digest(settled)) as stage:
         file = run.path(f"walk-{name}.json")
         if not stage.done:
             sub = run.sub(name, seed=seed)
-            _train(sub, bench, method)
-            judge = bench.judge(sub)
-            epochs = _epochs(sub, judge)
-            base = _choose(numbers(judge, "before"), [point["scores"] for point in epochs])
-            sub.note(f"{label}: base epoch {base['epoch']}, which keeps {base['keep']:.0%} of the utility")
-            found = {"method": label, "seed": seed, **base, "epochs": epochs}
-            found["uipe"] = _extrapolated(sub, bench, judge, base["epoch"], alphas)
+            found: dict[str, Any] = {"method": label, "seed": seed, "epochs": []}
+            try:
+                _train(sub, bench, method)
+                judge = bench.judge(sub)
+                found["epochs"] = _epochs(sub, judge)
+                base = _choose(numbers(judge, "before"), [point["scores"] for point in found["epochs"]])
+                sub.note(f"{label}: base epoch {base['epoch']}, which keeps {base['keep']:.0%} of the utility")
+                found |= {"uipe": _extrapolated(sub, bench, judge, base["epoch"], alphas), **base}
+            except (CollapseError, MethodError, ModelError) as error:
+                sub.note(f"{label}, seed {seed}: {error.message}")
+                found["note"] = error.message
             run.write_json(file.name, found)
             atomic.discard(sub.dir)
     return json.loads(file.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
@@ -160,12 +191,19 @@ def _train(sub: Run, bench: _Bench, method: Method) -> None:
     def keep(epoch: int, now: Callable[[], LM]) -> None:
         now().save(_weights(sub, epoch))
 
-    before = bench.before.load()
+    lm, adapter = bench.before.load(), sub.plan.model.adapter
     bench.before.drop()
+    if adapter is not None:
+        from ..models.adapters import attach
+
+        lm = attach(lm, adapter)
     try:
-        method.unlearn(before, bench.work.data, sub.sub("training", each_epoch=keep))
+        method.unlearn(lm, bench.work.data, sub.sub("training", each_epoch=keep))
     except CollapseError as error:
         sub.note(f"the walk ends early: {error.message}")
+    else:
+        if not _weights(sub, 1).exists():
+            raise MethodError("the method does not train by epochs")
 
 
 def _epochs(sub: Run, judge: Evaluator) -> list[dict[str, Any]]:
@@ -205,12 +243,20 @@ def _extrapolated(
     found: list[dict[str, Any]] = []
     for wanted in alphas:
         about: dict[str, Any] = {"alpha": wanted, "automatic": wanted == "auto"}
-        if wanted == "auto":
-            walk = farthest(line, bench.work.data, sub, keep=KEEP, most=1 + _MOST)
-            about |= {"alpha": walk.chosen - 1, "looks": len(walk.points)}
-        judge.measure(f"alpha {wanted}", line.at(1 + about["alpha"]))
         found.append(about)
-    return [{**about, "scores": numbers(judge, f"alpha {w}")} for about, w in zip(found, alphas, strict=True)]
+        if wanted == "auto":
+            try:
+                walk = farthest(line, bench.work.data, sub, keep=KEEP, most=1 + _MOST)
+            except MethodError as error:
+                about |= {"alpha": None, "note": error.message}
+                continue
+            about |= {"alpha": walk.chosen - 1, "looks": walk.looks}
+        judge.measure(f"alpha {wanted}", line.at(1 + about["alpha"]))
+    # scored together, since every measuring lets go of the scores there were
+    for about, wanted in zip(found, alphas, strict=True):
+        if "note" not in about:
+            about["scores"] = numbers(judge, f"alpha {wanted}")
+    return found
 
 
 def _weights(sub: Run, epoch: int) -> Path:

@@ -10,9 +10,11 @@ Differs  The paper sets α by hand and picks the base epoch by forget quality ag
          `alpha=auto` goes as far as the rows to keep and the holdout rows allow (training/coefficient.py), which may be
          less far than the base method went, and `epoch=best` judges an epoch without a retrained model: by how near
          ln p(forget) comes to ln p(holdout) before (without holdout rows: by how low it is), while p(keep) stays above
-         κ of before, p the mean probability of answers; the rule is the paper's (selection.py). α = 0 is the base
-         method, α = −1 the model before; with FineTune(on="forget") and α = −1 − s, task-vector negation. `only` is
-         ours.
+         κ of before, p the mean probability of answers; the rule is the paper's (selection.py). What both bound is
+         p(keep), so that nothing need be generated, and not model utility as in the paper: at most 64 rows, the data's
+         utility rows or, where it has none, retain rows, which the base method may train on. Without holdout rows
+         `auto` is bounded on that side alone. α = 0 is the base method, α = −1 the model before; with
+         FineTune(on="forget") and α = −1 − s, task-vector negation. `only` is ours.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import PlanError
 from ..models.adapters import scale_adapter
 from ..models.line import Line
+from ..models.weights import patched_alike
 from ..training.coefficient import farthest
 from ..training.epochs import best_epoch
 from ..training.reference import adapter_is_fresh
@@ -48,9 +51,9 @@ class Extrapolate:
     """Where to extrapolate from: the base method's last weights, or the epoch that the paper's rule prefers."""
     only: tuple[str, ...] = ()
     """Patterns of the parameters that go further, such as ``*.mlp.*``; the others stay where the base method left
-    them. Empty is all."""
+    them. Below α = 0 all parameters step back, these and the others. Empty is all."""
     keep: float = 0.9
-    """auto and best: share of the probability of the rows to keep that must be left, κ."""
+    """auto and best: share of the probability of the rows to keep (utility or retain rows) that must be left, κ."""
     most: float = 4.0
     """auto: largest α."""
 
@@ -64,11 +67,13 @@ class Extrapolate:
         Raises:
             MethodError: auto or best without rows to keep, best with a base method that does not train by epochs, or
                 even the smallest step breaks a bound.
+            ModelError: the base method patches the model, or `only` names no parameter.
         """
         if self.epoch == "best":
             after = best_epoch(self.base, lm, data, run.sub("base"), self.keep)
         else:
             after = self.base.unlearn(lm, data, run.sub("base"))
+        patched_alike(lm, after)
         adapter = adapter_is_fresh(lm.model) and not self.only
         if self.alpha != "auto" and adapter:
             return scale_adapter(after, 1 + self.alpha)
@@ -81,6 +86,8 @@ class Extrapolate:
         found = farthest(line, data, run, keep=self.keep, most=1 + self.most)
         for point in found.points:
             run.log(s=point.s, forget=point.forget, keep=point.keep)
-        bound = "no holdout rows" if found.floor is None else f"holdout rows at {found.floor:.3f}"
-        run.note(f"alpha is {found.chosen - 1:.3f}, found with {len(found.points)} looks at the line ({bound})")
+        floor = "no holdout rows" if found.floor is None else f"holdout rows at {found.floor:.3f}"
+        kept = "utility rows" if data.utility else "retain rows, not of utility"
+        bounds = f"{self.keep:.0%} of the probability of the {kept}; {floor}"
+        run.note(f"alpha is {found.chosen - 1:.3f}, found with {found.looks} looks at the line ({bounds})")
         return found.chosen

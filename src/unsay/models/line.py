@@ -24,7 +24,7 @@ class Line:
         further: Which parameters go beyond θu when s > 1, by name; the others stay there. None is all.
 
     Raises:
-        ModelError: the two do not have the same tensors, or `further` names none of them.
+        ModelError: the two do not have the same tensors, or are patched differently, or `further` names no tensor.
     """
 
     def __init__(self, before: LM, after: LM, further: Callable[[str], bool] | None = None):

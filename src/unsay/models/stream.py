@@ -1,8 +1,8 @@
-"""The line through two saved models, file to file: θ(s) = θ0 + s·(θu − θ0), one tensor in memory at a time.
+"""The line through two saved models, file to file: θ(s) = θ0 + s·(θu − θ0), a slice of a tensor in memory at a time.
 
 What `weights.extrapolate` does with loaded models, for models that do not fit into memory twice: both folders are
-memory-mapped, each tensor is moved in float32 and written at once. Tied weights stand in a file once, so they are moved
-once; integers are taken from θu as they are.
+memory-mapped, each tensor is moved in float32, a million elements at a time, and written at once. Tied weights stand in
+a file once, so they are moved once; integers are taken from θu as they are.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from .vet import vet
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _FARTHEST = 1e30
+_SLICE = 2**20
+"""Elements moved at a time: what is held besides the two mapped files is a few of these, whatever a tensor's size. A
+power of two, so that vector instructions take the same elements together as over the whole tensor."""
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,26 @@ def write_between(before: Path, after: Path, scale: float, out: Path) -> Written
                 target.write(header)
                 for name in members:  # in the order of their offsets
                     old, new = opened[where[name]].get_tensor(name), opened[shard].get_tensor(name)
-                    moved = _move(name, old, new, scale)
-                    target.write(moved.contiguous().view(-1).view(torch.uint8).numpy().data)
                     parameters += new.numel()
-                    swallowed += _swallowed(old, new, moved, scale)
+                    for was, now in _slices(name, old, new):
+                        moved = _move(name, was, now, scale)
+                        target.write(moved.view(torch.uint8).numpy().data)
+                        swallowed += _swallowed(was, now, moved, scale)
     return Written(out, len(names), parameters, swallowed)
 
 
-def _move(name: str, old: Tensor, new: Tensor, scale: float) -> Tensor:
+def _slices(name: str, old: Tensor, new: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both tensors, flat and piece by piece, as views of the mapped files."""
     if old.shape != new.shape:
         raise ModelError(
             f"{name} has shape {list(old.shape)} before and {list(new.shape)} after",
             "give two states of the same model",
         )
+    yield from zip(old.view(-1).split(_SLICE), new.view(-1).split(_SLICE), strict=True)
+
+
+def _move(name: str, old: Tensor, new: Tensor, scale: float) -> Tensor:
+    """[n] the numbers at `scale`, in the dtype of `new`."""
     if not new.is_floating_point():
         return new
     moved = torch.lerp(old.float(), new.float(), scale).to(new.dtype)

@@ -73,8 +73,9 @@ def paired(before: LM, after: LM) -> tuple[dict[str, Tensor], dict[str, Tensor]]
     """The parameters of θ0 and of θu by name, adapters merged.
 
     Raises:
-        ModelError: the two do not have the same tensors.
+        ModelError: the two do not have the same tensors, or are patched differently.
     """
+    patched_alike(before, after)
     old = dict(merged(before).model.named_parameters())
     new = dict(merged(after).model.named_parameters())
     odd = sorted(old.keys() ^ new.keys()) or sorted(n for n in new if old[n].shape != new[n].shape)
@@ -84,6 +85,21 @@ def paired(before: LM, after: LM) -> tuple[dict[str, Tensor], dict[str, Tensor]]
             "give models of the same architecture",
         )
     return old, new
+
+
+def patched_alike(before: LM, after: LM) -> None:
+    """Refuse a θu that differs from θ0 in its patches (see `patches`).
+
+    Raises:
+        ModelError: it does.
+    """
+    if before.patches != after.patches:
+        named = {type(patch).__name__.lower() for patch in (*before.patches, *after.patches)}
+        raise ModelError(
+            f"the model after differs from {before.origin} by a patch ({', '.join(sorted(named))}): what a patch does "
+            "is not in the weights, so there is no line through the two",
+            "take a method that changes the weights",
+        )
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ def table(found: Mapping[str, Any]) -> str:
 
 def _cell(estimate: Mapping[str, Any]) -> str:
     text = f"{estimate['value']:.3f}"
-    return text if estimate["ci"] is None else f"{text} [{estimate['ci'][0]:.2f}, {estimate['ci'][1]:.2f}]"
+    return text if estimate["ci"] is None else f"{text} [{estimate['ci'][0]:.3f}, {estimate['ci'][1]:.3f}]"
 
 
 def _draw(found: Mapping[str, Any], file: Path) -> None:

@@ -48,6 +48,12 @@ def plateau(before: float, values: Sequence[float], share: float = 0.05) -> int 
     return next((t for t in range(1, len(values)) if min(values[t - 1 :]) >= level), None)
 
 
+def k2_plateau(walk: Found) -> int | None:
+    """The epoch after which K2 fades no more, by 1 − probability; see `plateau`."""
+    first, *later = (gone(point, "probability@k2")[0] for point in (walk["before"], *walk["epochs"]))
+    return plateau(first, later)
+
+
 def gone(point: Found, name: str) -> Reading:
     """1 − a score of a point, with its interval; the value itself stands for an interval that there is not."""
     score = point[name]
@@ -92,7 +98,7 @@ def _k1_and_k2(walk: Found) -> Figure:
     ):
         values = [gone(point, f"probability@{split}") for point in points]
         _band(left, at, values, colour, mark, label)
-        if split == "k2" and (stop := plateau(values[0][0], [value for value, _ in values[1:]])):
+        if split == "k2" and (stop := k2_plateau(walk)):
             left.axvline(stop, color=colour, linestyle=":", linewidth=1, label=f"K2: plateau from epoch {stop}")
     for split, colour, mark in (("k1", _K1, "o"), ("k2", _K2, "s")):
         _band(right, at, [gone(point, f"extraction-strength@{split}") for point in points], colour, mark, split.upper())

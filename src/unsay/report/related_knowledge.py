@@ -12,7 +12,7 @@ from typing import Any
 from .. import stats
 from ..resampling import FEW
 from .experiment import Part, Picture, Table, write_page
-from .related_figures import NAMES, draw, gone, plateau
+from .related_figures import NAMES, draw, gone, k2_plateau
 from .text import interval, number, percent, sentence_list
 
 Found = Mapping[str, Any]
@@ -153,12 +153,12 @@ def _faded(found: Found) -> Iterator[str]:
         f"Before, K2 answers have a probability of {first['k2']} and K3 answers {first['k3']}: where these differ, so "
         "may the fading, related or not."
     )
-    values = [gone(point, "probability@k2")[0] for point in walk["epochs"]]
-    stop = plateau(gone(walk["before"], "probability@k2")[0], values)
+    stop = k2_plateau(walk)
     yield (
         f"K2 stops fading at epoch {stop}: later epochs stay within 5 % of the whole rise."
         if stop
-        else "K2 has no plateau within these epochs: it fades up to the last one, or not at all."
+        else "K2 has no plateau within these epochs: it fades up to the last one, or not at all. The paper's figure 8 "
+        "goes on from a plateau, which cannot be done here."
     )
 
 
@@ -203,12 +203,29 @@ def _further(found: Found) -> Iterator[str]:
             f"The automatic α is {uipe['auto']['alpha']:.2f}, found with {uipe['auto']['looks']} looks: forget quality "
             f"{_p(point)} at {percent(_share(point, walk))} of the utility."
         )
+    yield from _from_plateau(found)
     known = walk["retrained"]["probability@k1"]["value"]
     if known is not None and (after["probability@k1"]["value"] or 0) < known:
         yield (
             f"With α = {alpha:g}, K1 answers are less likely than in the retrained model "
             f"({_mean(walk['retrained'], 'probability@k1')}): that is more than forgetting."
         )
+
+
+def _from_plateau(found: Found) -> Iterator[str]:
+    """What going on from where K2 stops fading does; the paper's figure 8 begins there."""
+    walk, plateau = found["variants"]["theta1"], found.get("plateau")
+    stop = k2_plateau(walk)
+    if plateau:
+        start = walk["epochs"][plateau["epoch"] - 1]
+        far = max((p for p in plateau["points"] if p["kind"] == "uipe"), key=lambda p: float(p["alpha"]))
+        yield (
+            f"From epoch {plateau['epoch']}, where K2 stops fading, UIPE with α = {far['alpha']:g} takes the forget "
+            f"quality of K1 from {_p(start)} to {_p(far)}, 1 − p(K2) from {_gone(start, 'probability@k2')} to "
+            f"{_gone(far, 'probability@k2')}, and utility from {_utility(start, walk)} to {_utility(far, walk)}."
+        )
+    elif stop and stop != walk["choice"]["epoch"]:
+        yield f"UIPE from epoch {stop}, where K2 stops fading, was not measured: its weights were not kept."
 
 
 def _variants(found: Found) -> Table:
@@ -239,7 +256,10 @@ def _stations(found: Found) -> Table:
         flag = " below chance" if option["below"] else ""
         rows.append([name, _p(point), *cells, _utility(point, walk), f"{number(option['value'])}{flag}"])
     chance = percent(walk["before"]["options@k1"]["chance"])
-    caption = f"From the base epoch. Right option: its share among right and wrong answers, chance {chance}."
+    caption = (
+        "From the base epoch, unless another is named. Right option: its share among right and wrong answers, chance "
+        f"{chance}."
+    )
     return Table(caption, header, rows)
 
 
@@ -253,6 +273,11 @@ def _every(found: Found) -> Iterator[tuple[str, Found]]:
     names = {"uipe": "UIPE, α = {:g}", "auto": "UIPE, α = {:.2f} (automatic)", "back": "back, α = {:g} (control)"}
     for point in uipe["points"]:
         yield names.get(point["kind"], "random direction, α = {:g}").format(point["alpha"]), point
+    if plateau := found.get("plateau"):
+        yield f"epoch {plateau['epoch']}, K2's plateau", walk["epochs"][plateau["epoch"] - 1]
+        for point in plateau["points"]:
+            name = names.get(point["kind"], "random direction, α = {:g}").format(point["alpha"])
+            yield f"from epoch {plateau['epoch']}: {name}", point
 
 
 def _over_epochs(found: Found, one: str, other: str) -> stats.Difference:
@@ -320,12 +345,12 @@ def _share(point: Found, walk: Found) -> float:
 
 
 def _mean(point: Found, name: str) -> str:
-    return f"{number(point[name]['value'])} {interval(point[name]['ci'], 2)}".strip()
+    return f"{number(point[name]['value'])} {interval(point[name]['ci'])}".strip()
 
 
 def _gone(point: Found, name: str) -> str:
     value, ends = gone(point, name)
-    return f"{number(value)} {interval(ends, 2) if point[name]['ci'] else ''}".strip()
+    return f"{number(value)} {interval(ends) if point[name]['ci'] else ''}".strip()
 
 
 def _utility(point: Found, walk: Found) -> str:

@@ -3,7 +3,9 @@
 The farthest s for which
     p_s(keep) ≥ κ · p_0(keep)        the rows to keep hold their probability, and
     p_s(forget) ≥ p_0(holdout)       the forget rows do not become less likely than rows the model never saw,
-where p is the mean over rows of exp(−NLL per answer token). Without holdout rows the second bound is left out.
+where p is the mean over rows of exp(−NLL per answer token). Without holdout rows the second bound is left out: nothing
+then stops it from over-forgetting. The rows to keep are the data's utility rows or, where it has none, retain rows,
+which the base method may have trained on: what is held is their probability, and not a benchmark's utility.
 """
 
 from __future__ import annotations
@@ -60,6 +62,11 @@ class Walk:
     floor: float | None
     """Mean probability of the holdout answers before; None without holdout rows."""
 
+    @property
+    def looks(self) -> int:
+        """How often a model was looked at, the holdout rows under the model before among them."""
+        return len(self.points) + (self.floor is not None)
+
 
 def farthest(
     line: Line, data: ForgetData, run: Run, *, keep: float, most: float, within: float = 0.01, doublings: int = 8
@@ -69,7 +76,7 @@ def farthest(
     Args:
         line: From before to after.
         data: Forget rows; utility or retain rows; holdout rows if there are any. At most 64 of each are looked at.
-        run: Seed, progress, signals.
+        run: Seed, length of rows, progress, signals; gets a note where there are no holdout rows.
         keep: κ.
         most: Largest s.
         within: How near to the bound the search ends, as a share of s.
@@ -78,11 +85,8 @@ def farthest(
     Raises:
         MethodError: no rows to keep, or even a tiny step breaks a bound.
     """
-    kept = kept_rows(data, run.seed)
     start = line.at(0.0)
-    asked = _some(data.forget, run.seed)
-    rows = {"forget": encode_rows(asked, start.template), "keep": encode_rows(kept, start.template)}
-    others = encode_rows(_some(data.holdout, run.seed), start.template)
+    rows, others = looked_at(start, data, run)
     precision, longest = run.train.precision, max(row.length for row in (*rows["forget"], *rows["keep"], *others))
     floor: float | None = None
     points: dict[float, Point] = {}
@@ -99,6 +103,11 @@ def farthest(
         over += [] if floor is None else [1 - points[s].forget / floor]
         return max(over) if all(map(math.isfinite, over)) else 1.0
 
+    if not others:
+        run.note(
+            "warning: there are no holdout rows, so the automatic alpha is bounded by the rows to keep alone and may "
+            "over-forget; data.holdout= gives rows that the model never saw"
+        )
     with run.progress("line", None, "points") as bar, fast_attention(start, longest):
         if others:
             with working(start.model, precision, start.device):
@@ -106,6 +115,18 @@ def farthest(
         excess(0.0)
         chosen = _last_within(excess, most, within, doublings)
     return Walk(chosen, tuple(points.values()), floor)
+
+
+def looked_at(lm: LM, data: ForgetData, run: Run) -> tuple[dict[str, list[Row]], list[Row]]:
+    """The rows that a place is judged by, ``forget`` and ``keep``, and the holdout rows; at most 64 of each.
+
+    Raises:
+        MethodError: no rows to keep.
+    """
+    kept = kept_rows(data, run.seed)
+    chosen = [_some(data.forget, run.seed), kept, _some(data.holdout, run.seed)]
+    forget, keep, others = (encode_rows(rows, lm.template, run.plan.data.max_length) for rows in chosen)
+    return {"forget": forget, "keep": keep}, others
 
 
 def kept_rows(data: ForgetData, seed: int) -> list[Example]:
@@ -159,27 +180,35 @@ class Place:
     """``forget-probability``, ``forget-strength``, ``keep-probability``, ``keep-strength``: id of a row → number."""
 
 
-def inspect(lm: LM, data: ForgetData, s: float = 0.0) -> Place:
-    """Probability and extraction strength of every forget row and every row to keep (utility or retain rows)."""
+def inspect(lm: LM, data: ForgetData, s: float = 0.0, *, max_length: int | None = None) -> Place:
+    """Probability and extraction strength of every forget row and every row to keep (utility or retain rows).
+
+    Args:
+        lm: The model at `s`.
+        data: All rows are read.
+        s: Its place on the line.
+        max_length: Tokens at which a row is cut; None cuts none.
+    """
     values: dict[str, dict[str, float]] = {}
     for role, members in (("forget", data.forget), ("keep", data.utility or data.retain)):
-        rows, ids = encode_rows(members, lm.template), [row.id for row in members]
+        rows, ids = encode_rows(members, lm.template, max_length), [row.id for row in members]
         found = dict(zip(ids, scan(lm.model, rows, lm.template.pad_id, _both), strict=True))
         values[f"{role}-probability"] = {i: _probability(v[:, 0]) for i, v in found.items()}
         values[f"{role}-strength"] = {i: strength(v[:, 1]) for i, v in found.items()}
     return Place(s, values)
 
 
-def calibrated(line: Line, data: ForgetData, *, keep: float = 0.95) -> float:
+def calibrated(line: Line, data: ForgetData, *, keep: float = 0.95, max_length: int | None = None) -> float:
     """The largest s up to 1 at which the rows to keep hold `keep` of their extraction strength (UWC).
 
     Source: Wang et al. (2025), arXiv:2406.09179, with their τ = 0.95. 0 where nothing short of the model before does.
+    Rows are cut at `max_length` tokens.
     """
     kept = list(data.utility or data.retain)
 
     def known(s: float) -> float:
         lm = line.at(s)
-        hits = scan(lm.model, encode_rows(kept, lm.template), lm.template.pad_id, answer_hits)
+        hits = scan(lm.model, encode_rows(kept, lm.template, max_length), lm.template.pad_id, answer_hits)
         return float(np.mean([strength(own) for own in hits]))
 
     return largest_share(known, keep)

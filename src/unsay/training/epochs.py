@@ -18,6 +18,7 @@ from ..errors import MethodError
 from ..selection import choose_epoch
 from .batch import encode_rows
 from .coefficient import kept_rows, probability
+from .gradient import GradientMethod
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -32,12 +33,21 @@ class Trains(Protocol):
         ...
 
 
+def trains_by_epochs(method: object) -> bool:
+    """Whether `method` is a loss that is stepped along, or wraps one as its ``base``: others have no epochs.
+
+    Wrappers that train apart from the run they are given have none either, and are found out only by training.
+    """
+    return any(isinstance(one, GradientMethod) for one in (method, getattr(method, "base", None)))
+
+
 def best_epoch(method: Trains, lm: LM, data: ForgetData, run: Run, keep: float) -> LM:
     """Train by `method`, and take the epoch that forgets best while it keeps enough (`selection.choose_epoch`).
 
-    Forget quality of an epoch: −|ln p(forget) − ln p₀(holdout)|, or −ln p(forget) without holdout rows; utility:
-    p(keep). Here p is the mean over rows of the answers' probability, p₀ that of the model before, and the rows to keep
-    are utility or retain rows, at most 64 of them.
+    Forget quality of an epoch: −|ln p(forget) − ln p₀(holdout)|, or −ln p(forget) without holdout rows. In the place of
+    utility: p(keep). Here p is the mean over rows of the answers' probability, p₀ that of the model before, and the
+    rows to keep are utility rows or, where there are none, retain rows, at most 64 of them. The method may train on
+    retain rows: that they keep their probability does not say that utility does.
 
     Args:
         method: Trains by epochs.
@@ -49,8 +59,9 @@ def best_epoch(method: Trains, lm: LM, data: ForgetData, run: Run, keep: float) 
     Raises:
         MethodError: no rows to keep, or the method does not train by epochs.
     """
-    kept = encode_rows(kept_rows(data, run.seed), lm.template)
-    forget, holdout = (encode_rows(rows, lm.template) for rows in (data.forget, data.holdout))
+    limit = run.plan.data.max_length
+    kept = encode_rows(kept_rows(data, run.seed), lm.template, limit)
+    forget, holdout = (encode_rows(rows, lm.template, limit) for rows in (data.forget, data.holdout))
     folder = run.path("checkpoints", "epochs")  # goes when the checkpoints go
 
     def save(epoch: int, now: Callable[[], LM]) -> None:

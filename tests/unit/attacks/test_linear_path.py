@@ -8,15 +8,12 @@ import torch
 from unsay.attacks import linear_path
 from unsay.attacks.linear_path import LinearPath, barrier
 from unsay.config.plan import Adapter, Train
+from unsay.data.screen import Screen
 from unsay.errors import MethodError, ModelError, PlanError
 from unsay.models.adapters import attach
+from unsay.models.patches import with_screen
 from unsay.runs.run import Run
 from unsay.testing import facts, knowing_lm, mean_nll, tiny_lm
-
-
-@pytest.fixture(autouse=True)
-def _empty_store(monkeypatch, tmp_path):
-    monkeypatch.setenv("UNSAY_HOME", str(tmp_path / "home"))
 
 
 def test_ends_and_middle():
@@ -45,6 +42,12 @@ def test_the_end_is_measured_even_where_it_is_no_place():
     list(LinearPath(places=(0.5,)).probes(tiny_lm(), facts(), run, before=attach(knowing_lm(), Adapter(rank=2))))
     report = json.loads((run.dir / "path.json").read_text())
     assert set(report["loss"]) == {"0.0", "0.5", "1.0"}
+
+
+def test_patches_are_dropped_and_said():
+    run, lm = Run.temporary(), with_screen(tiny_lm(), Screen(("Who?",), "No."))
+    (probe,) = LinearPath(places=(0.5,)).probes(lm, facts(), run, before=knowing_lm())
+    assert not probe.lm.patches and any("without the model's screen" in note for note in run.manifest.notes)
 
 
 def test_barrier_is_the_hill_above_the_straight_line():

@@ -12,6 +12,7 @@ from unsay.measure.evaluator import Evaluator
 from unsay.metrics.calibrated_strength import CalibratedStrength
 from unsay.metrics.extraction_strength import ExtractionStrength
 from unsay.models._tiny import tiny_lm
+from unsay.models.patches import with_guard
 from unsay.models.search import largest_share, longest_step
 from unsay.models.weights import extrapolate
 from unsay.runs.store import Store
@@ -100,6 +101,10 @@ def test_reasons(tmp_path, after):
     judge.measure("before", tiny_lm(hidden_size=16))
     judge.measure("after", after)
     assert judge.scores()["after"][NAME].note.startswith("the weights cannot be mixed:")
+    patched = evaluator(tmp_path, CalibratedStrength())
+    patched.measure("before", knowing_lm())
+    patched.measure("after", with_guard(knowing_lm(), "Say nothing."))
+    assert "by a patch (guard)" in patched.scores()["after"][NAME].note
     empty = Evaluator({"forget": DATA.forget}, [CalibratedStrength()], store=Store(tmp_path), precision="fp32")
     empty.measure("before", after)
     assert empty.scores()["before"][NAME].note == "the benchmark has no rows in split 'retain'"

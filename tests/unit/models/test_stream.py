@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unsay.errors import ModelError, RunError
+from unsay.models import stream
 from unsay.models.lm import LM
 from unsay.models.stream import write_between
 from unsay.models.weights import extrapolate
@@ -81,3 +82,33 @@ def test_what_it_refuses(ends):
     (root / "after" / "patch.json").write_text(json.dumps({}))
     with pytest.raises(ModelError, match="patch"):
         write_between(root / "before", root / "after", 2.0, root / "out")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_only_slices_are_in_memory_and_nothing_else_changes(ends, monkeypatch, dtype):
+    *_, root = ends
+    for name in ("before", "after"):
+        file = root / name / "model.safetensors"
+        (root / name / "MANIFEST.json").unlink()
+        save_file({n: t.to(dtype) for n, t in load_file(file).items()}, file)
+    whole = write_between(root / "before", root / "after", 1.001, root / "whole")
+    seen, lerp = [], torch.lerp
+
+    def watched(old, new, scale):
+        seen.append(old.numel())
+        return lerp(old, new, scale)
+
+    monkeypatch.setattr(stream, "_SLICE", 512)
+    monkeypatch.setattr(torch, "lerp", watched)
+    pieces = write_between(root / "before", root / "after", 1.001, root / "pieces")
+    assert max(seen) == 512 and sum(seen) == pieces.parameters > 1024
+    assert (pieces.swallowed, pieces.parameters, pieces.tensors) == (whole.swallowed, whole.parameters, whole.tensors)
+    one, other = ((root / name / "model.safetensors").read_bytes() for name in ("whole", "pieces"))
+    assert one == other
+
+
+def test_a_slice_is_a_million_elements():
+    old, new = torch.zeros(3, 2**20), torch.ones(3, 2**20)
+    pieces = list(stream._slices("x", old, new))
+    assert [len(was) for was, _ in pieces] == [2**20] * 3
+    assert pieces[1][1].data_ptr() == new[1].data_ptr(), "a view, not a copy"

@@ -3,7 +3,7 @@
 import pytest
 
 from unsay.report.related_figures import plateau
-from unsay.report.related_knowledge import _over_epochs, flagged, helps
+from unsay.report.related_knowledge import _from_plateau, _mean, _over_epochs, flagged, helps
 
 
 def point(quality, utility, below=False, **more):
@@ -57,6 +57,20 @@ def test_variants_are_compared_fact_by_fact():
     difference = _over_epochs({"variants": {"a": one, "b": other}, "about": {"persons": persons}}, "a", "b")
     # kept on average: ada 1, 1, .75, bo .5 thrice, against .5 everywhere
     assert difference.n == 6 and difference.value == pytest.approx((0.5 + 0.5 + 0.25) / 6)
+
+
+def test_a_plateau_whose_weights_are_gone_is_said():
+    def seen(p):
+        return point(0.1, 1.0) | {"probability@k2": {"value": p, "ci": None}}
+
+    walk = {"before": seen(0.9), "epochs": [seen(0.8), seen(0.2), seen(0.2)], "choice": {"epoch": 1}}
+    (said,) = _from_plateau({"variants": {"theta1": walk}})  # no "plateau": a folder of an earlier version
+    assert said.startswith("UIPE from epoch 2") and "not measured" in said
+    assert list(_from_plateau({"variants": {"theta1": walk | {"choice": {"epoch": 2}}}, "plateau": None})) == []
+
+
+def test_value_and_interval_have_the_same_decimals():
+    assert _mean({"p": {"value": 0.12345, "ci": [0.1, 0.2]}}, "p") == "0.123 [0.100, 0.200]"
 
 
 @pytest.mark.parametrize(

@@ -14,14 +14,16 @@ from unsay.methods.extrapolate import Extrapolate
 from unsay.methods.grad_ascent import GradAscent
 from unsay.methods.grad_diff import GradDiff
 from unsay.methods.iau import IAU
+from unsay.methods.logit_offset import LogitOffset
 from unsay.methods.npo import NPO
+from unsay.methods.prompt_guard import PromptGuard
 from unsay.models.adapters import attach
 from unsay.models.line import Line
 from unsay.models.weights import extrapolate
 from unsay.runs.run import Run
 from unsay.testing import facts, knowing_lm, tiny_lm
 from unsay.training.batch import encode_rows
-from unsay.training.coefficient import calibrated, farthest, inspect, probability
+from unsay.training.coefficient import calibrated, farthest, inspect, looked_at, probability
 from unsay.training.epochs import best_epoch
 from unsay.training.trainer import discard_checkpoints
 
@@ -86,6 +88,20 @@ def test_it_stops_at_the_holdout_level():
     assert level <= chosen.forget < level + 0.05 and found.chosen < 8.0
 
 
+def test_without_holdout_rows_it_says_that_one_side_is_open():
+    lm, moved = knowing_lm(), after()
+    notes = {}
+    for holdout in (facts().holdout, ()):
+        with Run.temporary(TRAIN) as run:
+            found = farthest(
+                Line(lm, moved), dataclasses.replace(facts(), holdout=holdout), run, keep=0.9, most=4.0
+            )  # fmt: skip
+            notes[bool(holdout)] = run.manifest.notes
+        assert found.looks == len(found.points) + bool(holdout)
+    assert any(note.startswith("warning: there are no holdout rows") for note in notes[False])
+    assert notes[True] == []
+
+
 def test_a_base_that_went_too_far_is_drawn_back():
     moved = after(GradAscent(), lr=1e-2)
     with Run.temporary(TRAIN) as run:
@@ -99,6 +115,7 @@ def test_extrapolate_auto_says_what_it_found():
         result = Extrapolate(base=GradDiff(), alpha="auto").unlearn(knowing_lm(), data, run)
         notes = run.manifest.notes
     assert any("alpha is" in note and "looks" in note for note in notes)
+    assert any("90% of the probability of the retain rows, not of utility; holdout rows at" in note for note in notes)
     assert result.fingerprint() not in (knowing_lm().fingerprint(), after(GradDiff()).fingerprint())
 
 
@@ -140,6 +157,34 @@ def test_extrapolating_some_modules_leaves_the_others_where_the_base_left_them()
         assert torch.equal(tensor, expected), name
     with Run.temporary(TRAIN) as run, pytest.raises(ModelError, match="none of the model's parameters"):
         Extrapolate(base=NPO(), only=("nothing",)).unlearn(knowing_lm(), facts(), run)
+
+
+@pytest.mark.parametrize("base", [PromptGuard(), LogitOffset()])
+@pytest.mark.parametrize("rank", [0, 2])
+@pytest.mark.parametrize("alpha", [0.5, "auto"])
+def test_a_patch_is_not_extrapolated(base, rank, alpha):
+    lm = attach(knowing_lm(), Adapter(rank=rank)) if rank else knowing_lm()
+    with Run.temporary(dataclasses.replace(TRAIN, max_steps=1)) as run, pytest.raises(ModelError, match="by a patch"):
+        Extrapolate(base=base, alpha=alpha).unlearn(lm, facts(), run)
+
+
+def test_rows_are_cut_where_the_training_cuts_them():
+    """A family with learned positions, and a forget row longer than these."""
+    lm = tiny_lm("gpt2", n_positions=256)
+    data = facts()
+    long = dataclasses.replace(data.forget[0], answer="abc " * 256)
+    data = dataclasses.replace(data, forget=[long, *data.forget[1:]])
+    train = dataclasses.replace(TRAIN, epochs=2)
+    for method in (Extrapolate(base=GradDiff(), alpha="auto"), Extrapolate(base=GradDiff(), epoch="best")):
+        with Run.temporary(train) as run:
+            shown = dataclasses.replace(run.plan.data, max_length=64, truncate=True)
+            run.plan = dataclasses.replace(run.plan, data=shown)
+            method.unlearn(lm, data, run)
+            rows, others = looked_at(lm, data, run)
+        assert max(row.length for members in (*rows.values(), others) for row in members) == 64
+    line = Line(lm, lm)
+    assert inspect(lm, data, max_length=64).values["forget-probability"][long.id] > 0
+    assert calibrated(line, dataclasses.replace(data, retain=[long, *data.retain]), max_length=64) == 1.0
 
 
 def test_nothing_is_left_of_the_epochs_once_the_model_is_saved():
