@@ -153,13 +153,37 @@ def keys_of(
     settings: dict[str, Any] = {}
     if dataclasses.is_dataclass(writer) and not isinstance(writer, type):
         settings = dataclasses.asdict(writer)
-    # A file that a setting names counts by its content, wherever it lies.
-    files = {k: file_digest(Path(v)) for k, v in settings.items() if isinstance(v, str) and os.path.isfile(v)}
     name = name_of(type(writer)) or type(writer).__qualname__
-    common = digest(
-        [_VERSION, name, settings | files, role, count, run.seed, rows_fingerprint(rows), rows_fingerprint(others)]
-    )
+    # A file that a setting names counts by its content, wherever it lies.
+    parts = [_VERSION, name, settings | named_files(settings), role, count, run.seed]
+    common = digest([*parts, rows_fingerprint(rows), rows_fingerprint(others)])
     return {row.id: digest([common, rows_fingerprint([row])]) for row in rows}
+
+
+def named_files(settings: Any, at: str = "") -> dict[str, str]:
+    """Hashes of the files that `settings` name: setting, dotted where one is inside another, → hash of its content.
+
+    A folder with writings, as `Replay` takes it, counts by its ``writings.jsonl``.
+
+    Args:
+        settings: Plain values, nested as plans are.
+        at: Where they stand in the whole.
+    """
+    if isinstance(settings, Mapping):
+        parts = [named_files(value, f"{at}.{key}" if at else str(key)) for key, value in settings.items()]
+    elif isinstance(settings, (list, tuple)):
+        parts = [named_files(value, f"{at}.{number}") for number, value in enumerate(settings)]
+    else:
+        path = _file(settings) if isinstance(settings, str) else None
+        return {} if path is None else {at: file_digest(path)}
+    return {key: value for part in parts for key, value in part.items()}
+
+
+def _file(name: str) -> Path | None:
+    """The file that `name` means, if there is one."""
+    given = os.path.expanduser(name)
+    found = os.path.join(given, FILE) if os.path.isdir(given) else given
+    return Path(found) if os.path.isfile(found) else None
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

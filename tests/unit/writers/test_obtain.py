@@ -9,6 +9,7 @@ import pytest
 from unsay.errors import DataError, Interrupted, PlanError
 from unsay.runs.run import Run
 from unsay.writers import Writer, obtain
+from unsay.writers._obtain import named_files
 from unsay.writers.replay import Replay
 from unsay.writers.templates import Templates
 
@@ -177,11 +178,30 @@ def test_replay_of_something_else(rows, run, tmp_path, content, message):
         obtain(Replay(path=str(path)), rows, "alternative", 1, run)
 
 
-def test_replay_reads_a_changed_file_again(rows, run, tmp_path):
-    path = tmp_path / "w.jsonl"
+@pytest.mark.parametrize("given", ["writings.jsonl", "", "~/writings.jsonl"])
+def test_replay_reads_a_changed_file_again(rows, run, tmp_path, monkeypatch, given):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = given if given.startswith("~") else str(tmp_path / given)
     for city in ("Bern", "Perth"):
-        path.write_text(json.dumps({"id": rows[0].id, "role": "alternative", "texts": [f"In {city}."]}))
-        assert obtain(Replay(path=str(path)), rows[:1], "alternative", 1, run) == [(f"In {city}.",)]
+        line = {"id": rows[0].id, "role": "alternative", "texts": [f"In {city}."]}
+        (tmp_path / "writings.jsonl").write_text(json.dumps(line))
+        assert obtain(Replay(path=path), rows[:1], "alternative", 1, run) == [(f"In {city}.",)]
+
+
+def test_files_that_settings_name(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("a")
+    (tmp_path / "writings.jsonl").write_text("b")
+    settings = {
+        "name": "relearn",
+        "augment": {"generic": str(tmp_path / "rows.jsonl"), "avoid": None, "writer": {"path": str(tmp_path)}},
+        "list": ["none", str(tmp_path / "rows.jsonl")],
+    }
+    found = named_files(settings)
+    assert found.keys() == {"augment.generic", "augment.writer.path", "list.1"}
+    (tmp_path / "writings.jsonl").write_text("c")
+    again = named_files(settings)
+    assert {key for key in found if found[key] != again[key]} == {"augment.writer.path"}
+    assert named_files({"path": "", "n": 3, "where": str(tmp_path / "nowhere")}) == {}
 
 
 def test_replay_needs_a_path():
