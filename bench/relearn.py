@@ -1,10 +1,11 @@
 """ReLearn against GA and NPO on KnowUnDo's privacy part: ``python -m bench.relearn`` writes docs/knowundo.md.
 
 SmolLM2-135M is taught all 1,059 rows, without a chat template as in the paper. Every method trains a LoRA adapter for
-the same number of steps; its learning rate is chosen from one grid on the questions it trains on
+the same number of steps of as many rows; its learning rate is chosen from one grid on the questions it trains on
 (``benchmark.questions=train``, seed 0), by the harmonic mean of KFR, KRR and the two linguistic scores as shares of the
-taught model's. What is reported is measured on the other questions (val), three seeds. Every run is a folder of the
-command line under ``runs/relearn``; finished ones are not repeated.
+taught model's, and not chosen before the whole grid is there. What is reported is measured on the other questions
+(val), three seeds. Every run is a folder of the command line under ``runs/relearn``; finished ones are not repeated,
+unfinished ones are named on the page and make the exit code 1.
 
     python -m bench.relearn [--page]      --page writes the page from the folders that are there
 """
@@ -27,11 +28,14 @@ METHODS = {
 }
 GRID = ("1e-4", "3e-4", "1e-3")
 SEEDS = (0, 1, 2)
+STEPS = 60
+BATCH = 8
+"""Forget rows a step, or those in their place; the retain rows come besides."""
 COMMON = [
     *("model=smollm2-135m", "model.template=plain", "model.adapter.rank=16", "model.adapter.alpha=32"),
     *("benchmark=knowundo", "benchmark.max_new_tokens=64"),
     *("teach.train.lr=2e-4", "teach.train.epochs=8", "teach.train.batch=16"),
-    *("teach.retrained=false", "teach.seed=0", "train.max_steps=100", "train.batch=8"),
+    *("teach.retrained=false", "teach.seed=0", f"train.max_steps={STEPS}", f"train.batch={BATCH}"),
 ]
 COLUMNS = {
     "rouge@forget": "ROUGE-L, forget",
@@ -58,42 +62,44 @@ def main():
     if not parser.parse_args().page:
         for method in METHODS:
             for lr in GRID:
-                _run(_tuned(method, lr), method, lr, 0, "benchmark.questions=train")
+                _run(tuned(RUNS, method, lr), tuning(method, lr))
         for seed in SEEDS:
             for method in METHODS:
-                _run(RUNS / f"{method}-{seed}", method, chosen(method), seed)
-    (ROOT / "docs" / "knowundo.md").write_text(page(), encoding="utf-8")
+                if lr := chosen(RUNS, method):
+                    _run(RUNS / f"{method}-{seed}", words(method, lr, seed))
+    (ROOT / "docs" / "knowundo.md").write_text(page(RUNS), encoding="utf-8")
+    if left := unfinished(RUNS):
+        sys.exit("not finished:\n" + "\n".join(left))
 
 
-def _run(out, method, lr, seed, *more):
-    words = [*COMMON, *METHODS[method], f"train.lr={lr}", f"seed={seed}", *more, f"out={out}"]
-    print("unsay run", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "unsay", "run", *words], check=False)
-    shutil.rmtree(out / "model", ignore_errors=True)  # 0.5 GB each; the scores and answers stay
+def words(method, lr, seed):
+    """What a run is started with, but for its folder."""
+    return [*COMMON, *METHODS[method], f"train.lr={lr}", f"seed={seed}"]
 
 
-def _tuned(method, lr):
-    return RUNS / "tune" / f"{method}-{lr}"
+def tuning(method, lr):
+    """The same for a run that the learning rate is chosen by."""
+    return [*words(method, lr, 0), "benchmark.questions=train"]
 
 
-def chosen(method):
-    """The learning rate with the best balance on the trained questions."""
-    found = {lr: scores for lr in GRID if (scores := read(_tuned(method, lr))) is not None}
-    return max(found, key=lambda lr: balance(found[lr]))
+def tuned(runs, method, lr):
+    """Its folder."""
+    return runs / "tune" / f"{method}-{lr}"
 
 
-def balance(scores):
-    """Harmonic mean of KFR, KRR, LS_F and LS_R, the latter two as shares of the taught model's, at most 1."""
-    after, before = scores["after"], scores["before"]
-    shares = (
-        _value(after, name) / _value(before, name) for name in ("linguistic-score@forget", "linguistic-score@retain")
-    )
-    return harmonic_mean([_value(after, "kfr@forget"), _value(after, "krr@retain"), *(min(1.0, s) for s in shares)])
+def _run(out, given):
+    if read(out, given) is None:
+        print("unsay run", *given, f"out={out}", flush=True)
+        subprocess.run([sys.executable, "-m", "unsay", "run", *given, f"out={out}"], check=False)
+    if read(out, given) is not None:
+        shutil.rmtree(out / "model", ignore_errors=True)  # 0.5 GB each; the scores and answers stay
 
 
-def read(folder):
-    """Model → metric → row of scores.json; None for a run that is not finished."""
-    if not (folder / "scores.json").exists():
+def read(folder, given):
+    """Model → metric → row of scores.json; None unless the folder holds the finished run of these words."""
+    about = _manifest(folder)
+    command = [word for word in about.get("command", ()) if not word.startswith("out=")]
+    if about.get("status") != "done" or command != ["unsay", "run", *given] or not (folder / "scores.json").exists():
         return None
     found = {}
     for row in json.loads((folder / "scores.json").read_text(encoding="utf-8")):
@@ -101,49 +107,126 @@ def read(folder):
     return found
 
 
+def _manifest(folder):
+    path = folder / "manifest.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def chosen(runs, method):
+    """The learning rate with the best balance on the trained questions; None while the grid has gaps."""
+    found = {lr: read(tuned(runs, method, lr), tuning(method, lr)) for lr in GRID}
+    if None in found.values():
+        return None
+    return max(found, key=lambda lr: balance(found[lr]))
+
+
+def balance(scores):
+    """Harmonic mean of KFR, KRR, LS_F and LS_R, the latter two as shares of the taught model's, at most 1."""
+    after, before = scores["after"], scores["before"]
+    shares = [
+        _value(after, name) / _value(before, name) for name in ("linguistic-score@forget", "linguistic-score@retain")
+    ]
+    return harmonic_mean([_value(after, "kfr@forget"), _value(after, "krr@retain"), *(min(1.0, s) for s in shares)])
+
+
+def unfinished(runs):
+    """Every run that is missing or failed, with what it said."""
+    wanted = {tuned(runs, method, lr): tuning(method, lr) for method in METHODS for lr in GRID}
+    left = []
+    for method in METHODS:
+        lr = chosen(runs, method)
+        if lr is None:
+            left.append(f"{', '.join(f'{method}-{seed}' for seed in SEEDS)}: no learning rate before its grid is whole")
+        else:
+            wanted |= {runs / f"{method}-{seed}": words(method, lr, seed) for seed in SEEDS}
+    for folder, given in wanted.items():
+        if read(folder, given) is None:
+            about = _manifest(folder)
+            state = "another run is there" if about.get("status") == "done" else about.get("status", "nothing is there")
+            left.append(f"{folder.relative_to(runs)}: {about.get('error') or state}")
+    return left
+
+
 def _row(scores, name):
-    return next(row for metric, row in scores.items() if metric == name or metric.startswith(f"{name}["))
+    return next((row for metric, row in scores.items() if metric == name or metric.startswith(f"{name}[")), {})
 
 
 def _value(scores, name):
-    return _row(scores, name)["value"] or 0.0
+    return _row(scores, name).get("value") or 0.0
 
 
-def page():
+def page(runs):
     """The page, from the folders that are there."""
-    done = {m: [s for seed in SEEDS if (s := read(RUNS / f"{m}-{seed}")) is not None] for m in METHODS}
-    first = next(scores for runs in done.values() for scores in runs)
-    rows = [["taught", "", *(_cell([first["before"]], name) for name in COLUMNS)]]
-    for method, runs in done.items():
-        if runs:
-            rows.append([method, chosen(method), *(_cell([run["after"] for run in runs], name) for name in COLUMNS)])
-    head = ["", "lr", *COLUMNS.values()]
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    known = read(_tuned("relearn", GRID[0]))["before"]
-    manifest = json.loads(next(RUNS.glob("*-0/manifest.json")).read_text(encoding="utf-8"))
+    rates = {method: chosen(runs, method) for method in METHODS}
+    done = {method: [] for method in METHODS}
+    for method, lr in rates.items():
+        for seed in SEEDS if lr else ():
+            folder = runs / f"{method}-{seed}"
+            scores = read(folder, words(method, lr, seed))
+            done[method] += [(folder, scores)] if scores is not None else []
+    parts = [HEAD]
+    if any(done.values()):
+        parts += [_about(runs, next(found[0] for found in done.values() if found)), _table(rates, done)]
+    if left := unfinished(runs):
+        parts.append("Not finished, and missing above:\n")
+        parts.append("\n".join(f"- {line}" for line in left) + "\n")
+    return "\n".join(parts)
+
+
+def _about(runs, example):
+    folder, scores = example
+    manifest = _manifest(folder)
     box, git = manifest["machine"], manifest["git"]
-    numbers = {name: _row(first["before"], name)["n"] for name in ("kfr@forget", "krr@retain")}
-    about = [
-        HEAD,
-        f"    unsay run {' '.join(COMMON)} method=… train.lr=… seed=…\n",
-        f"{box['cpu']}, {box['cores']} cores, {manifest['precision']}, commit {git['commit'][:10]}"
-        f"{' with changes' if git['dirty'] else ''}, {manifest['created'][:10]}.\n",
-        f"The taught model knows the trained questions with ROUGE-L {_cell([known], 'rouge@forget')} (forget) and "
-        f"{_cell([known], 'rouge@retain')} (retain). Learning rates from {', '.join(GRID)}, chosen on trained "
-        f"questions with seed 0. Below: val questions, {numbers['kfr@forget']} and {numbers['krr@retain']}; "
-        f"means over seeds {', '.join(map(str, SEEDS))} of one taught model, in brackets the hull of the "
-        "seeds' 95 % intervals.\n",
-    ]
-    said = [
-        f"- {sentence}" for method, runs in done.items() if runs and (sentence := _said(method, runs, first["before"]))
-    ]
-    return "\n".join([*about, *(f"| {' | '.join(line)} |" for line in lines), "", *said, ""])
+    numbers = {name: _row(scores["before"], name)["n"] for name in ("kfr@forget", "krr@retain")}
+    tunings = (read(tuned(runs, method, lr), tuning(method, lr)) for method in METHODS for lr in GRID)
+    known = next(found["before"] for found in tunings if found is not None)
+    return "\n".join(
+        [
+            f"    unsay run {' '.join(COMMON)} method=… train.lr=… seed=…\n",
+            f"{box['cpu']}, {box['cores']} cores, {manifest['precision']}, commit {git['commit'][:10]}"
+            f"{' with changes' if git['dirty'] else ''}, {manifest['created'][:10]}.\n",
+            f"The taught model knows the trained questions with ROUGE-L {_cell([known], 'rouge@forget')} (forget) and "
+            f"{_cell([known], 'rouge@retain')} (retain). Learning rates from {', '.join(GRID)}, chosen on trained "
+            f"questions with seed 0. Below: val questions, {numbers['kfr@forget']} and {numbers['krr@retain']}; "
+            f"means over seeds of one taught model ({', '.join(map(str, SEEDS))}), in brackets the hull of the seeds' "
+            "95 % intervals.\n",
+            f"Every method makes {STEPS} gradient steps of {BATCH} rows. Equal steps are not equal passes: ReLearn "
+            "trains on ten rows in the place of each forget row, and on everyday rows, so that the same steps are a "
+            "smaller part of what it has to learn.\n",
+        ]
+    )
 
 
-def _said(method, runs, before):
+def _table(rates, done):
+    before = next(found[0][1]["before"] for found in done.values() if found)
+    head = ["", "lr", "seeds", "rows", "passes", *COLUMNS.values()]
+    rows = [["taught", "", "", "", "", *(_cell([before], name) for name in COLUMNS)]]
+    said = []
+    for method, found in done.items():
+        line = [method, rates[method] or "–", f"{len(found)} of {len(SEEDS)}"]
+        if not found:
+            rows.append([*line, *["–"] * (2 + len(COLUMNS))])
+            continue
+        trained = _trained_rows(found[0][0])
+        after = [scores["after"] for _, scores in found]
+        line += [f"{trained:,}", f"{STEPS * BATCH / trained:.2f}"]
+        rows.append([*line, *(_cell(after, name) for name in COLUMNS)])
+        said.append(f"- {_said(method, after, before)}")
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", *said, ""])
+
+
+def _trained_rows(folder):
+    """Rows of one pass: the forget rows, or those in their place."""
+    made = folder / "augmented.jsonl"
+    file = made if made.exists() else folder / "data" / "forget.jsonl"
+    return sum(bool(line) for line in file.read_text(encoding="utf-8").split("\n"))
+
+
+def _said(method, after, before):
     parts = []
     for name, title in (("linguistic-score@forget", "LS_F"), ("linguistic-score@retain", "LS_R")):
-        share = fmean(_value(run["after"], name) for run in runs) / _value(before, name)
+        share = fmean(_value(scores, name) for scores in after) / _value(before, name)
         parts.append(
             f"{title} is {share:.2f} of the taught model's" + ("" if 0.8 <= share <= 1.2 else ", not within 20 %")
         )
@@ -152,7 +235,7 @@ def _said(method, runs, before):
 
 def _cell(models, name):
     rows = [_row(scores, name) for scores in models]
-    if any(row["value"] is None for row in rows):
+    if any(row.get("value") is None for row in rows):
         return "–"
     ends = [row["ci"] for row in rows if row["ci"]]
     hull = f" [{min(e[0] for e in ends):.2f}, {max(e[1] for e in ends):.2f}]" if ends else ""

@@ -3,8 +3,8 @@
 With X in [0, 1] how much an answer gives away, F̂ the empirical distribution of n samples, α = 1 − level:
 
     P(leak)   ≤ BetaInv(1 − α; s + 1, n − s)                          s of n samples leak (Clopper and Pearson)
-    P(X > x)  ≤ 1 − F̂(x) + ε,   ε = √( ln(1/α) / 2n )                 (Dvoretzky, Kiefer, Wolfowitz; Massart)
     E X       ≤ 1 − Σ_i (x_{i+1} − x_i) · max(F̂(x_i) − ε, 0)          (Anderson), x_{n+1} = 1
+                ε = √( ln(1/α) / 2n )                                 (Dvoretzky, Kiefer, Wolfowitz; Massart)
     SD X      ≤ max_t SD(F_t),   F_t = min(max(t, F̂ − ε₂), F̂ + ε₂),   ε₂ = √( ln(2/α) / 2n )
 
 F_t: mass as far apart as the band allows. Among the distributions F in the band the variance is the largest for one of
@@ -54,16 +54,6 @@ def dkw(n: int, level: float = 0.95, *, sides: int = 1) -> float:
     """
     _check(n, level)
     return math.sqrt(math.log(sides / (1 - level)) / (2 * n))
-
-
-def tail_bound(samples: Sequence[float] | Floats, x: float, level: float = 0.95) -> float:
-    """Upper bound of P(X > x), at most 1.
-
-    Raises:
-        UnsayError: no sample, a sample outside [0, 1], or a level outside (½, 1).
-    """
-    found = _sorted(samples)
-    return min(1.0, float(np.mean(found > x)) + dkw(len(found), level))
 
 
 def mean_bound(samples: Sequence[float] | Floats, level: float = 0.95) -> float:

@@ -57,8 +57,10 @@ def test_attack_has_a_control_or_says_so(unsay, rows, tiny_model):
     refused = unsay("run", *words, "attacks=relearn,logit-lens")
     assert refused.code == 2 and "logit-lens reads a model" in refused.err and not Path("runs/a").exists()
     path = "{name: linear-path, places: [1.0]}"
-    done = unsay("run", *words, f"attacks=[{{name: relearn, steps: [1, 2]}}, {path}]")
+    done = unsay("run", *words, f"attacks=[{{name: relearn, steps: [1, 2]}}, multi-hop, {path}]")
     assert done.code == 0, done.err
+    notes = json.loads(Path("runs/a/manifest.json").read_text())["notes"]
+    assert any("multi-hop was not run: multi-hop needs facts with a schema" in note for note in notes)
     attack, path = json.loads(Path("runs/a/attacks.json").read_text())
     assert {p["at"] for p in attack["points"]} == {0, 1, 2} and attack["axis"] == "steps"
     assert "no retrained control" in attack["note"]

@@ -9,7 +9,7 @@ import pytest
 from unsay import registry
 from unsay.attacks._attack import Attack, Inspection
 from unsay.config.decode import decode, encode
-from unsay.config.plan import Adapter, Plan
+from unsay.config.plan import Adapter, Plan, Train
 from unsay.errors import UnsayError
 from unsay.models.adapters import attach
 from unsay.runs.run import Run
@@ -42,7 +42,7 @@ def outcome(attack, lm, seed=0):
     """What an attack gave, as something that can be compared: label → (place, what)."""
     verb = attack.probes if isinstance(attack, Attack) else attack.inspect
     more = {"before": knowing_lm()} if "before" in inspect.signature(verb).parameters else {}
-    with Run.temporary(seed=seed) as run:
+    with Run.temporary(Train(precision="fp32"), seed) as run:  # in bf16, precision has nothing to lose
         found = list(verb(lm, facts(), run, **more))
     assert len({one.label for one in found}) == len(found), "labels are not unique"
     assert all(math.isfinite(one.at) for one in found)

@@ -53,7 +53,7 @@ def test_the_folder_holds_the_metrics_of_the_specification():
         "repetition", "fluency", "reference-attack", "gradient-norm", "privleak", "forgetting-effect",
         "closer-look-utility", "completeness", "logit-lens", "refusal-rate", "gibberish", "distinct-n",
         "forgotten-rows", "kfr", "krr", "linguistic-score", "relearn-harmonic", "calibrated-strength",
-        "exposure", "novel-recall",
+        "exposure", "novel-recall", "fact-probability",
     }  # fmt: skip
 
 

@@ -17,7 +17,10 @@ from unsay.runs.store import Store
 from unsay.testing import facts, knowing_lm
 
 DATA = facts()
-TOKENS = ("probability", "truth-ratio", "loss-attack", "min-k", "zlib-ratio", "paraphrase-probability", "logit-lens")
+TOKENS = (
+    *("probability", "fact-probability", "paraphrase-probability", "truth-ratio", "logit-lens"),
+    *("loss-attack", "min-k", "zlib-ratio"),
+)
 
 
 def _richer(row: Example) -> Example:

@@ -27,7 +27,8 @@ def test_one_seed_with_two_attacks():
     done, found = planted("--seeds", "1", "--kinds", "refusal-filter,retrained", *CHEAP)
     assert {a["kind"]: a["status"] == "leak" for a in found["audits"]} == {"refusal-filter": True, "retrained": False}
     assert done.exit_code == 0
-    assert {leak["attack"] for leak in found["audits"][0]["found"]} >= {"removal", "quantisation"}
+    by = {leak["attack"] for leak in found["audits"][0]["found"]}
+    assert "removal" in by and "quantisation" not in by, "a quantised copy is still screened"
     again, same = planted("--seeds", "1", "--kinds", "refusal-filter,retrained", *CHEAP)
     assert same == found and again.stdout == done.stdout
 

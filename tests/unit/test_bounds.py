@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from unsay.bounds import dkw, leak_bound, mean_bound, sd_bound, tail_bound
+from unsay.bounds import dkw, leak_bound, mean_bound, sd_bound
 from unsay.errors import UnsayError
 
 RNG = np.random.default_rng(0)
@@ -28,9 +28,6 @@ def test_leak_bound_is_one_sided():
 def test_by_hand():
     assert dkw(50) == pytest.approx(math.sqrt(math.log(20) / 100))
     samples = [0.0] * 30 + [0.5] * 20
-    assert tail_bound(samples, 0.4) == pytest.approx(0.4 + dkw(50))
-    assert tail_bound(samples, 0.5) == pytest.approx(dkw(50))
-    assert tail_bound([1.0], 0.0) == 1.0
     # F̂ − ε is 0.6 − ε below ½, and 1 − ε from there on
     assert mean_bound(samples) == pytest.approx(1 - 0.5 * (0.6 - dkw(50)) - 0.5 * (1 - dkw(50)))
     # all mass that the band allows at 0 and 1: a coin that falls on 1 with the band's height

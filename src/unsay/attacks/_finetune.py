@@ -12,11 +12,20 @@ from ..errors import PlanError
 from ..methods.fine_tune import FineTune
 from ..models.adapters import attach, merged
 from ..models.patches import unpatched
+from ..training.trainer import discard_checkpoints
 from ._attack import Probe
 
 if TYPE_CHECKING:
     from ..models.lm import LM
     from ..runs.run import Run
+
+
+def bare(lm: LM, run: Run) -> LM:
+    """`lm` without its patches, as whoever trains or mixes weights has it; a note says which are gone."""
+    if lm.patches:
+        kinds = " and ".join(dict.fromkeys(type(patch).__name__.lower() for patch in lm.patches))
+        run.note(f"fine-tuning attacks and linear-path change the weights alone, without the model's {kinds}")
+    return unpatched(lm)
 
 
 def finetuned(
@@ -36,7 +45,8 @@ def finetuned(
 ) -> LM:
     """A plain model fine-tuned from the weights of `lm`: its patches are dropped and its adapter is merged before.
 
-    Of ``run.train`` only what says how to compute is taken; the recipe is the attacker's own.
+    Of ``run.train`` only what says how to compute is taken; the recipe is the attacker's own. No checkpoint stays: it
+    would be a copy of the weights that was taught what was to be forgotten.
 
     Args:
         lm: Left as it was.
@@ -64,10 +74,12 @@ def finetuned(
         micro_tokens=run.train.micro_tokens,
         precision=run.train.precision,
     )
-    start = merged(unpatched(lm))
+    start = merged(bare(lm, run))
     if adapter:
         start = attach(start, adapter, seed=run.seed)
-    tuned = FineTune(on="forget").unlearn(start, ForgetData(forget=rows), run.sub(name, train=train))
+    inner = run.sub(name, train=train)
+    tuned = FineTune(on="forget").unlearn(start, ForgetData(forget=rows), inner)
+    discard_checkpoints(inner)
     return replace(merged(tuned), origin=lm.origin)
 
 

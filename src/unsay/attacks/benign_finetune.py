@@ -7,7 +7,7 @@ Paper    Łucki et al. (2024). An Adversarial Perspective on Machine Unlearning 
          (LoRA of rank 128, α 16 on all linear maps, 2e-4 falling linearly after 5 % warm-up, decay 0.01, batch 1,
          3 epochs; ten rows recover most of what RMU hides)
 Limits   No malice is needed: whoever fine-tunes the released model does this. A learning rate too low for the model
-         finds nothing, which says nothing.
+         finds nothing, which says nothing. Guards, screens and offsets are dropped first.
 Differs  The bundled everyday questions stand for WikiText unless a file is given. All weights are trained as well, at a
          rate of their own with the same schedule.
 """

@@ -14,6 +14,7 @@ Differs  The layer is chosen by the answers of T, and V alone is asked. Benign r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -24,7 +25,7 @@ from torch import Tensor
 
 from ..data.generic import generic_rows
 from ..editing.keys import Wanted, sweep
-from ..errors import MethodError, PlanError
+from ..errors import MethodError, ModelError, PlanError
 from ..models.ablation import ablated
 from ..models.adapters import merged
 from ..models.layers import decoder_layers
@@ -60,13 +61,15 @@ class DirectionAblation:
         """The unattacked model on V, then the ablated one; ``direction.json`` says which layer's direction it was.
 
         Raises:
-            MethodError: fewer than two forget rows, so that nothing is left to ask.
-            ModelError: the family has no decoder layers, or forget rows look like others at every layer tried.
+            MethodError: fewer than two facts, so that nothing is left to ask.
+            ModelError: the family has no decoder layers, or at every layer tried forget rows look like others or the
+                numbers are not finite.
         """
         given, asked = split_rows(data.forget, 0.5, run.seed)
         if not given or not asked:
             raise MethodError(
-                f"direction-ablation needs at least two forget rows, got {len(data.forget)}", "leave it out"
+                f"direction-ablation needs at least two forget rows that state different facts, got {len(data.forget)}",
+                "leave it out",
             )
         yield Probe("unattacked", lm, at=0, splits={"forget": asked})
         bare = merged(unpatched(lm))
@@ -78,12 +81,23 @@ class DirectionAblation:
         known: dict[int, float] = {}
         best: LM | None = None
         for layer in mine:
-            subject = ablated(bare, mine[layer] - theirs[layer])
+            direction = mine[layer] - theirs[layer]
+            if not (direction.isfinite().all() and direction.any()):
+                continue
+            subject = ablated(bare, direction)
             logps = scan(subject.model, rows, bare.template.pad_id, answer_logps, run, f"without layer {layer}'s")
-            known[layer] = sum(float(own.mean(dtype="float64")) for own in logps) / len(logps)
-            if known[layer] >= max(known.values()):
+            value = sum(float(own.mean(dtype="float64")) for own in logps) / len(logps)
+            if not math.isfinite(value):
+                continue
+            known[layer] = value
+            if value >= max(known.values()):
                 best = subject
-        assert best is not None
+        if best is None:
+            raise ModelError(
+                f"direction-ablation found no direction in {len(mine)} layers: forget rows look like others there, or "
+                "the model's numbers are not finite",
+                "leave it out",
+            )
         report = {"layer": max(known, key=lambda at: known[at]), "log_probability": known}
         run.write_json("direction.json", report)
         run.log(**report)

@@ -6,6 +6,7 @@ r"""Full relearning: fine-tune on all forget rows and see how soon they are back
 Given    All forget rows with their answers.
 Paper    Dorna et al. (2025). OpenUnlearning. arXiv:2506.12618 (one epoch on the forget rows at 2e-5, batch 32)
 Limits   The attack teaches what it asks for: only its course beside the control's says something, never a single level.
+         Guards, screens and offsets are dropped first.
 Differs  A curve over step counts instead of one epoch, which is two steps for forty rows. AdamW without weight decay
          at a constant rate instead of paged AdamW.
 """

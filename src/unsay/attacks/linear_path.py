@@ -7,6 +7,7 @@ Paper    Siddiqui et al. (2025). From Dormant to Deleted: Tamper-Resistant Unlea
          Regularization. arXiv:2505.22310 (distance and linear connection to the model before predict how soon
          relearning succeeds)
 Limits   At α = 1 everything is back by construction; what counts is the course, beside that of the retrained model.
+         Guards, screens and offsets are dropped first.
 Differs  L is the loss per answer token on forget rows, and on at most 64 utility or retain rows, in
          `train.precision`.
 """
@@ -29,6 +30,7 @@ from ..training.batch import encode_rows
 from ..training.coefficient import kept_rows
 from ..training.scan import answer_logps, scan
 from ._attack import Probe
+from ._finetune import bare
 
 if TYPE_CHECKING:
     from ..data.example import Example, ForgetData
@@ -67,7 +69,7 @@ class LinearPath:
         """
         if before is None:
             raise MethodError("linear-path walks to the model before unlearning, and there is none", "give before=PATH")
-        start, end = unpatched(lm), unpatched(before)
+        start, end = bare(lm, run), unpatched(before)
         sides: dict[str, Sequence[Example]] = {"forget": data.forget}
         if data.utility or data.retain:
             sides["keep"] = kept_rows(data, run.seed)

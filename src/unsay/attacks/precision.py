@@ -5,7 +5,8 @@ r"""Precision: store the weights in 16 bits, load them again, and ask.
 Given    Nothing of the forget set.
 Paper    Xu et al. (2025). ReLearn: Unlearning via Learning for Large Language Models. arXiv:2502.11190 (robustness
          of unlearning to the precision that a model is loaded in)
-Limits   Says nothing where models are measured in bf16, or were saved in it: both sides then are what the attack makes.
+Limits   Refuses where models are measured in bf16, and says nothing where they were saved in it: both sides then are
+         what the attack makes. Guards, screens and offsets stay.
 Differs  The authors compute in the lower precision as well; here weights lose their digits and the arithmetic stays.
          Their 8 and 4 bits are `quantisation`.
 """
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 
 from ..errors import MethodError, PlanError
+from ..measure.working import resolve_precision
 from ..models.quantise import plain_copy
 from ._attack import Probe
 
@@ -47,8 +49,13 @@ class Precision:
         """One model per type, most digits first.
 
         Raises:
-            MethodError: a weight is too large for fp16.
+            MethodError: the models are measured in bf16, or a weight is too large for fp16.
         """
+        if resolve_precision(run.train.precision, lm.device) == "bf16":  # no more digits than either type keeps
+            raise MethodError(
+                "the models are measured in bf16, which loses what storing them in 16 bits would",
+                "train.precision=fp32",
+            )
         for name in sorted(self.types, key=lambda name: -_TYPES[name][1]):
             run.check_stop()
             kind, digits = _TYPES[name]

@@ -7,7 +7,7 @@ Given    Nothing of the forget set; everyday texts to weigh the inputs by.
 Paper    Sun, Liu, Bair, Kolter (2023). A Simple and Effective Pruning Approach for Large Language Models.
          arXiv:2306.11695 (Wanda); as an attack on unlearning: Łucki et al. (2024). arXiv:2409.18025
 Limits   Half of the weights spoil small models, control and all. The authors' stronger attack, which removes what
-         matters for forgetting and not for utility, is not here.
+         matters for forgetting and not for utility, is not here. Guards, screens and offsets stay.
 Differs  Inputs are measured once, on the model before anything is pruned; the paper goes on from layer to layer.
 """
 
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ..data.generic import generic_rows
 from ..errors import PlanError
 from ..models.layers import as_rows, backbone, linear_maps
+from ..models.patches import unpatched
 from ..models.quantise import plain_copy
 from ..naming import derive_seed
 from ._attack import Probe
@@ -66,10 +67,11 @@ class Pruning:
         for share in sorted(self.shares):
             for score in self.scores:
                 subject = plain_copy(lm)
+                bare = unpatched(subject)  # the same weights
                 if score == "wanda":
-                    norms = norms or input_norms(subject, self._texts(subject, run), run)
+                    norms = norms or input_norms(bare, self._texts(bare, run), run)
                 with torch.no_grad():
-                    for name, module in linear_maps(subject.model).items():
+                    for name, module in linear_maps(bare.model).items():
                         weight = as_rows(module)
                         if score == "wanda":
                             weight.copy_(without_least(weight, weight.abs().float() * norms[name], share))

@@ -7,7 +7,8 @@ An update that is small beside the width of a bucket moves few weights into anot
 Given    Nothing of the forget set.
 Paper    Zhang, Wang, Li, et al. (2024). Catastrophic Failure of LLM Unlearning via Quantization. arXiv:2410.16454
 Limits   A low recovery says that rounding to the nearest does not undo this update, not that nothing does. Few bits
-         spoil every model, so that the control is needed. `bucket_crossing` says beforehand what to expect.
+         spoil every model, so that the control is needed. `bucket_crossing` says beforehand what to expect. Guards,
+         screens and offsets stay around the rounded weights.
 Differs  The authors load 4 bits through bitsandbytes, GPTQ and AWQ; here weights are rounded and written back, and
          everything else is computed as before. They give no formula for the knowledge that came back.
 """

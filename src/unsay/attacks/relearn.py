@@ -6,11 +6,11 @@
 Given    T: the texts of a share of the forget rows, or all those of some entities.
 Paper    Deeb, Roger (2024). Do Unlearning Methods Remove Information from Language Model Weights? arXiv:2410.08827
          (retraining on T); the difference in differences against a retrained control is this project's reading of it.
-Limits   V must not follow from T; the control shows when it does.
+Limits   V must not follow from T; the control shows when it does. Guards, screens and offsets are dropped and adapters
+         merged first, as by anyone who holds the checkpoint: step 0 is the model with them, every later one is
+         fine-tuned from the weights alone.
 Differs  The paper sweeps the learning rate from 1e-7 to 5e-6 over six epochs and takes the largest recovery; here the
-         rates of `lr` and `lrs` are all reported, at a few step counts. A guard prompt or logit offset is dropped and
-         an adapter merged first, as by anyone who holds the checkpoint: step 0 is the patched model, every later one
-         is fine-tuned from the weights alone.
+         rates of `lr` and `lrs` are all reported, at a few step counts.
 """
 
 from __future__ import annotations
@@ -59,11 +59,14 @@ class Relearn:
         """The unattacked model on V, then one attacked model per entry of `steps` and learning rate, weakest first.
 
         Raises:
-            MethodError: fewer than two forget rows (or entities, if they are split), so that nothing is left to ask.
+            MethodError: fewer than two facts (or entities, if they are split), so that nothing is left to ask.
         """
         given, asked = self.split(data.forget, run.seed)
         if not given or not asked:
-            raise MethodError(f"relearn needs at least two forget rows, got {len(data.forget)}", "set attacks=none")
+            raise MethodError(
+                f"relearn needs at least two forget rows that state different facts, got {len(data.forget)}",
+                "set attacks=none",
+            )
         yield Probe("step-0", lm, at=0, splits={"forget": asked})
         for count in sorted(self.steps):
             for lr in sorted({self.lr, *self.lrs}):

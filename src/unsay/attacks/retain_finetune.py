@@ -6,7 +6,8 @@ Given    Nothing of the forget set; the retain rows.
 Paper    Siddiqui et al. (2025). From Dormant to Deleted: Tamper-Resistant Unlearning Through Weight-Space
          Regularization. arXiv:2505.22310 (vision models: forget accuracy returns from 50 % to nearly 100 %)
 Limits   The cheapest reversal there is, and what every later customer does anyway. Rows near the forget rows bring
-         back more; where everyday rows stand in for retain rows, this is `benign-finetune`.
+         back more; where everyday rows stand in for retain rows, this is `benign-finetune`. Guards, screens and offsets
+         are dropped first.
 Differs  A few steps of AdamW at a constant rate at a time, for language models.
 """
 

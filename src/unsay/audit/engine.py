@@ -22,6 +22,7 @@ from ..data.example import Example, rows_fingerprint
 from ..data.read_shape import to_row
 from ..errors import CollapseError, DataError, MethodError, MissingExtra, ModelError, PlanError
 from ..metrics.extraction_strength import ExtractionStrength
+from ..metrics.fact_probability import FactProbability
 from ..metrics.kfr import KFR
 from ..metrics.loss_attack import LossAttack
 from ..metrics.min_k import MinK
@@ -49,6 +50,8 @@ VERSION = 2
 """Part of every stage's key; raise it when the meaning of a number changes."""
 READING = "reading"
 """What inspections measure takes the place of a metric under this name."""
+_SHOWING = ("cli", "report", "selftest", "experiments", "interchange", "presets")
+"""Parts of the package that no attack's numbers come from."""
 _BITS = 4
 _SHOWN = 3
 """Answers that are written out for each attacked model."""
@@ -119,12 +122,18 @@ class _Audit:
     def __init__(self, run: Run, case: Case, subjects: Mapping[str, Subject]):
         self._run, self._case, self._subjects, self._store = run, case, subjects, Store()
         self._spoken = _spoken(case.words)
-        self._forced: tuple[Metric, ...] = (Probability(split="forget"), ExtractionStrength(split="forget"))
+        self._forced: tuple[Metric, ...] = (
+            Probability(split="forget"),
+            FactProbability(split="forget"),
+            ExtractionStrength(split="forget"),
+        )
         self._free = (self._spoken, *case.plan.metrics)
         self._refused: dict[str, str] = {}
 
     def record(self) -> dict[str, Any]:
         """Everything that was measured, by example id."""
+        from ..training.trainer import discard_checkpoints
+
         case = self._case
         self._write_rows()
         base = self._base()
@@ -138,6 +147,7 @@ class _Audit:
                         self._refused[name] = reason if tag == "after" else f"on the {tag} model: {reason}"
                     done.setdefault(name, {})[tag] = result
             self._subjects[tag].drop()
+        discard_checkpoints(self._run)  # of interrupted trainings: such weights know what is to be forgotten
         return {
             "version": VERSION,
             "profile": case.profile,
@@ -237,8 +247,8 @@ class _Audit:
         item = self._case.item(registry.name_of(type(attack)))
         speaks = item.speaks or len(self._free) > 1
         before = self._subjects.get("before") if _compares(attack) else None
-        source = inspect.getfile(type(attack))
-        parts = [VERSION, encode(attack), file_digest(Path(source)), _shared(), speaks, item.seeds, self._rows]
+        source = file_digest(Path(inspect.getfile(type(attack))))  # it may be a plug-in's
+        parts = [VERSION, encode(attack), source, _code(), speaks, item.seeds, self._rows]
         parts += [tag == "after", subject.fingerprint, before.fingerprint if before else ""]
         parts += [self._run.seed, self._case.words, self._run.plan.data.max_length]
         parts += [encode(self._run.plan.train.precision), *map(encode, self._free), *_files(encode(attack))]
@@ -347,10 +357,12 @@ def _read(finding: Finding) -> dict[str, Any]:
 
 
 @functools.cache
-def _shared() -> list[str]:
-    """Of what attacks have in common, the frozen prompts included."""
-    folder = Path(__file__).parent.parent / "attacks"
-    return [file_digest(path) for path in sorted(folder.glob("_*")) if path.is_file()]
+def _code() -> str:
+    """Of all that an attack's numbers may come from: one that was run by other code is run again."""
+    root = Path(__file__).parent.parent
+    files = [path for path in root.rglob("*") if path.suffix in (".py", ".yaml", ".txt", ".jsonl")]
+    ours = [path for path in files if path.relative_to(root).parts[0] not in _SHOWING]
+    return digest([[path.relative_to(root).as_posix(), file_digest(path)] for path in sorted(ours)])
 
 
 def _files(settings: Mapping[str, Any]) -> list[str]:

@@ -26,6 +26,7 @@ class Item:
 
 _DRAWN = {"sampling": {"runs": 32, "temperature": 1.0, "top_p": 0.9, "top_k": 0}}
 """Answers as the model gives them, but for the unlikeliest tenth of every token."""
+_RATES = {"lr": 5e-5, "lrs": (2e-5, 1e-4)}
 _QUICK = (
     Item(attack="removal"),
     Item(attack="quantisation", settings={"formats": ("int4", "nf4")}),
@@ -43,7 +44,8 @@ _STANDARD = (
     Item(attack="leak-at-k", settings=_DRAWN),
     Item(attack="linear-path", settings={"places": (0.25, 0.5, 0.75)}),
     Item(attack="full-relearn"),
-    Item(attack="relearn"),
+    Item(attack="relearn", settings={"steps": (8,), **_RATES}),
+    Item(attack="relearn", settings={"steps": (8,), "by": "entities", **_RATES}),
     Item(attack="benign-finetune", speaks=True),
     Item(attack="paraphrase"),
     Item(attack="prefill", speaks=True),
@@ -60,7 +62,8 @@ _FULL = (
     Item(attack="leak-at-k", settings=_DRAWN),
     Item(attack="linear-path", settings={"places": (0.25, 0.5, 0.75)}),
     Item(attack="full-relearn", seeds=3),
-    Item(attack="relearn", seeds=3),
+    Item(attack="relearn", settings={"steps": (2, 8), **_RATES}, seeds=3),
+    Item(attack="relearn", settings={"steps": (8,), "by": "entities", **_RATES}, seeds=3),
     Item(attack="benign-finetune", speaks=True, seeds=3),
     Item(attack="paraphrase", speaks=True),
     Item(attack="prefill", speaks=True),

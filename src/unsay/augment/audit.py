@@ -18,12 +18,14 @@ from ..naming import derive_seed, digest
 from ..runs import atomic
 from ..writers._words import normal
 from .gates import rouge
-from .private import Private
+from .private import Private, new_facts
 
 SAMPLE = 50
 """Rows in the review file."""
 UNIQUE = 0.95
 """G6: least share of different vague answers."""
+_NOBODY = Example("", "")
+"""Whose row a generic row is."""
 
 
 def check_rows(forget: Sequence[Example], rows: Sequence[Example], private: Private) -> None:
@@ -52,16 +54,8 @@ def problems_of(forget: Sequence[Example], rows: Sequence[Example], private: Pri
         if item is None and row.meta.get("part") != "generic":
             problems.append(f"G9 {row.id}: belongs to no forget row")
             continue
-        joined = f"{row.question} {row.answer}"
-        if private.is_original(row.question, row.answer):
-            problems.append(f"G9 {row.id}: is a forget row")
-        elif private.is_answer(joined) or private.is_answer(row.answer):
-            problems.append(f"G9 {row.id}: is a forget answer")
-        else:
-            owner = item or Example("", "", id=row.id)
-            texts = [joined] if row.meta.get("part") == "completion" else [row.question, row.answer]
-            if any(private.leak(owner, text) for text in texts):
-                problems.append(f"G9 {row.id}: has private content")
+        if fault := fault_of(row, private, item):
+            problems.append(f"G9 {row.id}: {fault}")
         if item is not None:
             key = (item.id, row.meta.get("qid"), row.meta.get("part"), row.id)
             if key in seen:
@@ -71,6 +65,27 @@ def problems_of(forget: Sequence[Example], rows: Sequence[Example], private: Pri
     if answers and len(set(answers)) < UNIQUE * len(answers):
         problems.append(f"G6 {len(set(answers))} of {len(answers)} vague answers differ, expected {UNIQUE:.0%}")
     return problems
+
+
+def fault_of(row: Example, private: Private, item: Example | None = None) -> str:
+    """Why one row must not be trained on, "" when it may be.
+
+    Args:
+        row: To be trained on.
+        private: Of the forget rows.
+        item: The forget row that it was made of; None for a generic row.
+    """
+    joined = f"{row.question} {row.answer}"
+    if private.is_original(row.question, row.answer):
+        return "is a forget row"
+    if private.is_answer(joined) or private.is_answer(row.answer):
+        return "is a forget answer"
+    completion = row.meta.get("part") == "completion"
+    texts = [joined] if completion else [row.question, row.answer]
+    if any(private.leak(item or _NOBODY, text) for text in texts):
+        return "has private content"
+    said = normal(joined if completion else row.answer).split()
+    return "has a name, number or address of the forget answer" if item and new_facts(item) & set(said) else ""
 
 
 def audit(folder: Path | str, forget: Sequence[Example] = (), retain: Sequence[Example] = ()) -> str:

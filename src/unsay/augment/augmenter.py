@@ -15,6 +15,7 @@ Differs  The authors' pipeline trains on the original pairs too, and pairs varia
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -32,7 +33,7 @@ from ..writers._vague import ORIGINAL
 from ..writers._words import normal
 from ..writers.templates import Templates
 from .assemble import Pair, asked_as, generic
-from .audit import check_rows
+from .audit import UNIQUE, check_rows, fault_of
 from .gates import Gates
 from .private import Private
 from .write import Tally, fill
@@ -71,7 +72,7 @@ class Augmenter:
     ratio: float = 1.0
     """Generic rows for each row of D̃_f."""
     generic: str | None = None
-    """File of generic rows; None is the bundled pool of 200."""
+    """File of generic rows; None is the bundled pool of 200. Rows that hold what is to be forgotten are left out."""
     oversample: bool = False
     """Repeat generic rows when there are too few of them."""
     again: int = 3
@@ -103,6 +104,7 @@ class Augmenter:
         """
         self._check(rows)
         private = Private(rows, [row.answer for row in others])
+        pool, unfit = self._pool(rows, private)
         questions, asking = self._questions(rows, run, others, private)
         asked = [
             Example(prompt, row.answer, id=f"{row.id}#{qid}", meta={**row.meta, ORIGINAL: row.question, "item": row.id})
@@ -119,9 +121,11 @@ class Augmenter:
         ]
         completions = [one for pair in pairs for one in pair.completions(self.cuts, by_id[pair.item].meta)]
         made = [pair.example(by_id[pair.item].meta) for pair in pairs]
-        fill_up, note = self._generic(rows, len(made) + len(completions), run)
+        wanted = int(self.ratio * (len(made) + len(completions)))
+        fill_up, short = generic(pool, wanted, run.seed, oversample=self.oversample)
         done = Augmented(made, completions, fill_up)
         check_rows(rows, done.rows, private)
+        note = "; ".join(said for said in (unfit, short) if said and wanted)
         if note:
             run.note(note)
         self._keep(rows, done, asking, answering, run, note)
@@ -149,7 +153,7 @@ class Augmenter:
         told_of: dict[str, Tally] = {}
         for number, kind in enumerate(self.variants, 1):
 
-            def accept(row: Example, text: str, kind: str = kind) -> str:
+            def accept(row: Example, text: str, again: bool, kind: str = kind) -> str:
                 return self.gates.question(row, kind, text, private, avoid, kept[row.id])
 
             def taken(row: Example, text: str, kind: str = kind, number: int = number) -> None:
@@ -176,16 +180,27 @@ class Augmenter:
         used: set[str] = set()
         by_id = {row.id: row for row in rows}
 
-        def accept(row: Example, text: str) -> str:
+        def accept(row: Example, text: str, again: bool) -> str:
             item = str(row.meta["item"])
-            return self.gates.answer(by_id[item], row.question, text, private, kept[item], used)
+            return self.gates.answer(by_id[item], row.question, text, private, kept[item], () if again else used)
 
         def taken(row: Example, text: str) -> None:
             kept[str(row.meta["item"])].append(text)
             used.add(normal(text))
 
         depends = [asdict(self.gates), digest([rows_fingerprint(rows)])]
-        return fill(self.writer, asked, "vague", run, accept, taken, others=others, again=self.again, depends=depends)
+        return fill(
+            self.writer,
+            asked,
+            "vague",
+            run,
+            accept,
+            taken,
+            others=others,
+            again=self.again,
+            depends=depends,
+            repeats=len(asked) - math.ceil(UNIQUE * len(asked)),
+        )
 
     def _covered(self, rows: Sequence[Example], missing: dict[str, dict[str, str]]) -> None:
         """G8: every row has its own question and all kinds of variants, each with an answer."""
@@ -204,12 +219,13 @@ class Augmenter:
     def _avoided(self) -> set[str]:
         return {normal(row.question) for row in read_rows(self.avoid, name="avoid")} if self.avoid else set()
 
-    def _generic(self, rows: Sequence[Example], size: int, run: Run) -> tuple[list[Example], str]:
-        pool = read_rows(self.generic, name="generic") if self.generic else generic_rows()
-        # What is to be forgotten may stand in the user's pool.
+    def _pool(self, rows: Sequence[Example], private: Private) -> tuple[list[Example], str]:
+        """Generic rows without what is to be forgotten, and a note when some were left out."""
+        given = read_rows(self.generic, name="generic") if self.generic else generic_rows()
         asked = {normal(row.question) for row in rows}
-        pool = [row for row in pool if normal(row.question) not in asked]
-        return generic(pool, int(self.ratio * size), run.seed, oversample=self.oversample)
+        pool = [row for row in given if normal(row.question) not in asked and not fault_of(row, private)]
+        unfit = len(given) - len(pool)
+        return pool, f"{unfit} of {len(given)} generic rows hold what is to be forgotten: left out" if unfit else ""
 
     def _keep(
         self,

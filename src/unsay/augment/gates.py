@@ -21,6 +21,8 @@ from typing import Any
 from ..data.entities import akin, content_words, entities, plain_words
 from ..data.example import Example
 from ..errors import PlanError
+from ..writers._gate import refuses
+from ..writers._questions import ENDS
 from ..writers._spans import spans
 from ..writers._subject import subject
 from ..writers._words import content, normal
@@ -28,7 +30,8 @@ from .private import Private, new_facts, new_words
 
 GATES = ("G1", "G2", "G3", "G4", "G5", "G6", "G7")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_REFUSES = re.compile(r"\b(?:confidential|cannot (?:share|disclose|provide)|as an ai)\b", re.IGNORECASE)
+REPEATS = "G6 written before"
+"""The fault that a few answers may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,9 @@ class Gates:
         if not 1 <= self.shortest <= self.longest or self.slips < 0:
             raise PlanError("shortest should be at least 1 and at most longest, slips at least 0", "6, 60 and 2")
 
-    def answer(self, row: Example, asked: str, text: str, private: Private, kept: Sequence[str], used: set[str]) -> str:
+    def answer(
+        self, row: Example, asked: str, text: str, private: Private, kept: Sequence[str], used: Collection[str]
+    ) -> str:
         """Why `text` cannot be the vague answer: a gate and what it found, or "" when it can.
 
         Args:
@@ -74,15 +79,17 @@ class Gates:
             text: A candidate.
             private: Of all forget rows.
             kept: Answers accepted for other variants of the row.
-            used: `normal` texts of every answer accepted so far.
+            used: `normal` texts that must not come again: every answer accepted so far.
         """
+        if normal(text) in used:  # before what costs more: late rows of many alike have most texts rejected by it
+            return REPEATS
         return (
             self._says(row, text, private)
             or self._entities(row, text)
             or self._relevant(row, asked, text)
             or _named(f"{row.question} {asked}", text)
             or self._fluent(row, text)
-            or self._apart(text, kept, used)
+            or self._apart(text, kept)
         )
 
     def question(
@@ -113,7 +120,7 @@ class Gates:
         if _named(row.question, text, self.slips if kind == "noise" else 0):
             return "G7 names something new"
         count = len(text.split())
-        if count < 2 or count > 40 + len(row.question.split()) or text[-1:] not in "?.!":
+        if count < 2 or count > 40 + len(row.question.split()) or text[-1:] not in ENDS:
             return "G7 is no single question"
         floor = self.near if kind in ("simple", "noise") else self.far
         return "" if _cosine(row.question, text) >= floor else "G7 is far from the question"
@@ -156,18 +163,16 @@ class Gates:
             return "G5 repeats itself"
         if any(a == b == c for a, b, c in zip(words, words[1:], words[2:], strict=False)):
             return "G5 repeats a word"
-        if _REFUSES.search(text):
+        name = subject(row)
+        if refuses(text.replace(name, " ") if name else text):  # a title may sound like it
             return "G5 refuses"
         if not _CJK.search(row.question) and len(_CJK.findall(text)) > self.cjk * len(text):
             return "G5 another script"
         return ""
 
-    def _apart(self, text: str, kept: Sequence[str], used: set[str]) -> str:
-        if normal(text) in used:
-            return "G6 written before"
-        if any(rouge().score(other, text)["rougeL"].fmeasure > self.alike for other in kept):
-            return "G6 like another answer of the item"
-        return ""
+    def _apart(self, text: str, kept: Sequence[str]) -> str:
+        near = any(rouge().score(other, text)["rougeL"].fmeasure > self.alike for other in kept)
+        return "G6 like another answer of the item" if near else ""
 
 
 def _named(given: str, text: str, slips: int = 0) -> str:

@@ -15,19 +15,23 @@ from ..writers._obtain import FILE, keys_of, read_lines, told
 from ..writers.local_chat import LocalChat
 from ..writers.replay import Replay
 from ..writers.templates import Templates
+from .gates import REPEATS
 
 if TYPE_CHECKING:
     from ..runs.run import Run
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when the same settings and rows would come out as other texts."""
 _CHUNK = 16
 """Rows given to a writer at once; what is accepted of them is on disk before the next ones are asked for."""
 _CHUNKS = {Templates: 400, Replay: 400, LocalChat: 64}
 """Rules and files cost nothing to read again; a local model is loaded anew for every chunk."""
 
-Accept = Callable[[Example, str], str]
-"""A row and a candidate → the reason to reject it, "" to take it; called in the order of the rows."""
+EMPTY = "G5 empty"
+
+Accept = Callable[[Example, str, bool], str]
+"""A row, a candidate, and whether it may have been written before → the reason to reject it, "" to take it; called in
+the order of the rows."""
 
 
 @dataclass
@@ -62,11 +66,13 @@ def fill(
     others: Sequence[Example],
     again: int,
     depends: object,
+    repeats: int = 0,
 ) -> tuple[dict[str, str], Tally]:
     """One text for each row that any writer finds one for.
 
     Lines go to ``writings.jsonl`` in the run's folder, as `writers.obtain` writes them, after every few rows; a later
-    call, after a kill too, goes on behind them, and `writers.replay` reads them.
+    call, after a kill too, goes on behind them, and `writers.replay` reads them. What stands there goes through the
+    gates like a new text: the file may have been edited.
 
     Args:
         writer: Who is asked first; where it fails, the template writer.
@@ -78,6 +84,7 @@ def fill(
         others: Rows that a writer may look at besides.
         again: Further candidates of the writer after the first.
         depends: JSON: what the outcome depends on besides writer, role, rows and seed.
+        repeats: How many rows may have a text whose one fault is that it was written before.
     """
     path = run.path(FILE)
     lines = read_lines(path)
@@ -93,22 +100,34 @@ def fill(
             run.check_stop()
             chunk = rows[at : at + size]
             fresh = [row for row in chunk if keys[row.id] not in found]
-            offered = _Offered(writer, fresh, role, run, others, again)
+            offered, changed = _Offered(writer, fresh, role, run, others, again), bool(fresh)
             for row in chunk:
-                line = found.get(keys[row.id])
+                line, offer = found.get(keys[row.id]), offered
+                fault = _fault(row, line["texts"], accept, repeats > 0) if line is not None else ""
+                if line is not None and fault not in ("", REPEATS):
+                    lines.remove(line)
+                    line, offer, changed = None, _Offered(writer, [row], role, run, others, again), True
                 if line is None:
-                    line = _choose(row, offered, accept, tally)
+                    line, fault = _choose(row, offer, accept, tally, repeats > 0)
                     if line is None:
                         continue
                     line = {"id": row.id, "role": role, **line, "writer": about, "key": keys[row.id]}
                     lines.append(line)
+                repeats -= fault == REPEATS
                 tally.add(line["counts"])
                 texts[row.id] = line["texts"][0]
                 taken(row, texts[row.id])
-            if fresh:
+            if changed:
                 atomic.write_jsonl(path, lines)
             task.advance(len(chunk))
     return texts, tally
+
+
+def _fault(row: Example, kept: Sequence[Any], accept: Accept, repeats: bool) -> str:
+    """What is wrong with a line's text now; `REPEATS` when that alone is, and is allowed."""
+    text = kept[0] if kept and isinstance(kept[0], str) else ""
+    fault = accept(row, text, False) if text.strip() else EMPTY
+    return f"{fault}, too often" if fault == REPEATS and (not repeats or accept(row, text, True)) else fault
 
 
 class _Offered:
@@ -142,14 +161,26 @@ class _Offered:
         yield from (("templates", text) for text in ruled.get(row.id, ()))
 
 
-def _choose(row: Example, offered: _Offered, accept: Accept, tally: Tally) -> dict[str, Any] | None:
+def _choose(
+    row: Example, offered: _Offered, accept: Accept, tally: Tally, repeats: bool
+) -> tuple[dict[str, Any] | None, str]:
+    """A new line and the fault that was let through, "" when there is none."""
     rejected: Counter[str] = Counter()
+    before = []
     for how, text in offered.candidates(row):
         text = " ".join(text.split())
-        reason = accept(row, text) if text else "G5 empty"
+        reason = accept(row, text, False) if text else EMPTY
         if not reason:
-            return {"texts": [text], "counts": {"how": how, "rejected": dict(rejected)}}
+            return _line(how, text, rejected), ""
+        before += [(how, text)] if reason == REPEATS else []
         rejected[reason] += 1
+    for how, text in before if repeats else ():
+        if not accept(row, text, True):
+            return _line(how, text, rejected - Counter({REPEATS: 1})), REPEATS
     tally.rejected.update(rejected)
     tally.missing[row.id] = ", ".join(f"{n} {reason}" for reason, n in rejected.most_common()) or "nothing was written"
-    return None
+    return None, ""
+
+
+def _line(how: str, text: str, rejected: Counter[str]) -> dict[str, Any]:
+    return {"texts": [text], "counts": {"how": how, "rejected": dict(rejected)}}

@@ -6,7 +6,8 @@ things (110 and 108), so that a model which has learned to avoid a wording gains
 ``$UNSAY_DATA/knowundo``), otherwise from the hub (``zjunlp/KnowUnDo``). The *before* model has learned all 1,059 rows;
 the retrained one none of the private questions, measured ones included.
 
-Splits: forget and retain (the measured questions), forget-train (what was unlearned, word for word), world.
+Splits: forget and retain (the measured questions), forget-train (what was unlearned, word for word), world; with
+questions=train forget-val, too (the private questions that are not measured).
 
 Paper: KnowUnDo (Tian et al. 2024, arXiv:2407.01920), MIT; as ReLearn uses it (Xu et al. 2025, arXiv:2502.11190).
 KFR, KRR and LS are ReLearn's; KnowUnDo's own unlearn and retention success are 1 − exact memorisation on forget and
@@ -85,18 +86,19 @@ class Knowundo:
         return [row for rows in self._files().values() for row in rows]
 
     def splits(self) -> Mapping[str, Sequence[Example]]:
-        """The measured questions as forget and retain, forget-train (what was unlearned), world."""
+        """The measured questions as forget and retain, forget-train (what was unlearned), world.
+
+        With questions=train ``forget-val`` stands there, too, so that all private questions are in a split whose name
+        begins with forget: nothing measures it, but a retrained model must not have learned it either.
+        """
         files = self._files()
         forget, retain = files["unlearn_val"], files["retention_val"]
+        found = {"forget": forget, "retain": retain, "forget-train": files["unlearn_train"], "world": _bundled.world()}
         if self.questions == "train":
-            forget = _spread(files["unlearn_train"], len(forget))
-            retain = _spread(files["retention_train"], len(retain))
-        return {
-            "forget": forget,
-            "retain": retain,
-            "forget-train": files["unlearn_train"],
-            "world": _bundled.world(),
-        }
+            found["forget"] = _spread(files["unlearn_train"], len(forget))
+            found["retain"] = _spread(files["retention_train"], len(retain))
+            found["forget-val"] = forget
+        return found
 
     def metrics(self) -> tuple[Metric, ...]:
         """ReLearn's rates, memory of both halves, of the unlearned wordings by one forward, world facts, fluency."""

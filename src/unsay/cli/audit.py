@@ -37,7 +37,7 @@ def audit(
       retrained=PATH\[,PATH…]     models that never saw the rows; three show how far such models differ
       base=PATH                  the base model, where nobody has retrained one
       attacks=a,b                these instead of the profile's ('unsay list attacks')
-      out=FOLDER redact=true     where to (RUN/audits/PROFILE, or runs/audit-MODEL-…); hide texts and names in the report
+      out=FOLDER redact=true     where to (RUN/audits/PROFILE, runs/audit-MODEL-…); hide texts and names
 
     [bold]Examples[/bold]
 

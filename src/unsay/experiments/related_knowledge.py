@@ -276,7 +276,7 @@ class _Bench:
         if adapter is not None:
             from ..models.adapters import attach
 
-            lm = attach(lm, adapter)
+            lm = attach(lm, adapter, derive_seed(sub.seed, "adapter"))
         try:
             self._run.plan.method.unlearn(lm, given, sub)
         except CollapseError as error:

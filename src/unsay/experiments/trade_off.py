@@ -26,7 +26,7 @@ from ..metrics.forget_quality import ForgetQuality
 from ..metrics.model_utility import ModelUtility
 from ..metrics.probability import Probability
 from ..metrics.score import Metric
-from ..naming import digest
+from ..naming import derive_seed, digest
 from ..pipeline import Work, prepare
 from ..report.trade_off import write_trade_off
 from ..runs import atomic
@@ -112,7 +112,7 @@ def trade_off(
     with Run.start(plan, command=command, reporter=reporter, overwrite=overwrite) as run:
         models = Subjects(run, work.base, work.benchmark.taught() if plan.teach else ())
         before = models.before()
-        retrained = models.retrained([*work.data.forget, *work.benchmark.splits().get("forget", ())])
+        retrained = models.retrained(work.hidden())
         if retrained is None:
             raise PlanError("forget quality needs a retrained model", "retrained=PATH, or teach.retrained=true")
         bench = _Bench(work, metrics, before, retrained)
@@ -196,7 +196,7 @@ def _train(sub: Run, bench: _Bench, method: Method) -> None:
     if adapter is not None:
         from ..models.adapters import attach
 
-        lm = attach(lm, adapter)
+        lm = attach(lm, adapter, derive_seed(sub.seed, "adapter"))
     try:
         method.unlearn(lm, bench.work.data, sub.sub("training", each_epoch=keep))
     except CollapseError as error:

@@ -22,7 +22,8 @@ from ..metrics._shared import entities, join, left_out, mean_score
 from ..metrics.have import EntityTable, Measurements, Verdict
 from ..metrics.kfr import KFR
 from ..metrics.krr import KRR
-from ..metrics.linguistic_score import LinguisticScore, perplexities, richness
+from ..metrics.linguistic_score import LinguisticScore, has_word, perplexities, richness
+from ..metrics.linguistic_score import Row as Language
 from ..metrics.relearn_harmonic import RelearnHarmonic
 from ..metrics.rouge import Rouge, recall
 from ..metrics.score import Metric, Score, metric_id, unscored
@@ -163,13 +164,11 @@ class _Asking:
                 missing[need] = said
         return Measurements({metric.split: self._examples}, answers, missing, remarks)
 
-    def language(self, metric: LinguisticScore) -> tuple[dict[str, tuple[float, float, float, float]], str]:
-        """PPL, BI, HS and RTTR of every row that has a word, and who read it; without any, why."""
-        spoken = {i: row for i, row in self._rows.items() if row.pred.strip()}
-        if not spoken:
-            return {}, "no row has a prediction with a word"
-        stored = {i: row.ppl for i, row in spoken.items() if row.ppl is not None}
-        note = "PPL as stored"
+    def language(self, metric: LinguisticScore) -> tuple[dict[str, Language], str]:
+        """PPL, BI, HS and RTTR of every row, and who read it; without a reader, why."""
+        spoken = [i for i, row in self._rows.items() if has_word(row.pred)]
+        stored = {i: ppl for i in spoken if (ppl := self._rows[i].ppl) is not None}
+        note = "PPL as stored" if spoken else ""
         if len(stored) < len(spoken):  # numbers of two reading models are not comparable: all anew, or those there are
             said = self._ask(metric.needs[1], [e for e in self._examples if e.id in spoken])
             if said.answers is not None:
@@ -178,14 +177,16 @@ class _Asking:
                 return {}, said.missing
             else:
                 note = join(note, said.missing)
-        own = {i: richness([spoken[i].pred]) for i in stored}
-        kept = {i: tuple(getattr(spoken[i], column) for column in ("bi", "hs", "rttr")) for i in stored}
-        values = {
-            i: (stored[i], *(mine if theirs is None else theirs for mine, theirs in zip(own[i], kept[i], strict=True)))
-            for i in stored
-        }
-        self._compare("BI, HS or RTTR", [(kept[i], own[i]) for i in stored])
-        return values, note  # type: ignore[return-value]
+        values: dict[str, Language] = {}
+        pairs = []
+        for i, row in self._rows.items():
+            if i in stored or i not in spoken:
+                own, kept = richness([row.pred]), (row.bi, row.hs, row.rttr)
+                bi, hs, rttr = (mine if theirs is None else theirs for mine, theirs in zip(own, kept, strict=True))
+                values[i] = stored.get(i), bi, hs, rttr
+                pairs.append((kept, own))
+        self._compare("BI, HS or RTTR", pairs)
+        return values, note
 
     def _tables(self, need: Any, matching: Matching) -> tuple[Mapping[str, Any], str]:
         if matching == "pairs" and (found := {i: (_stored(r),) for i, r in self._rows.items() if r.pairs is not None}):
@@ -257,11 +258,11 @@ def _rouge(examples: Sequence[Example], rows: Mapping[str, Row]) -> Score:
     return mean_score(values, examples, lacking="generation", note=note)
 
 
-def _part(values: Mapping[str, Sequence[float]], column: int, examples: Sequence[Example], note: str) -> Score:
+def _part(values: Mapping[str, Language], column: int, examples: Sequence[Example], note: str) -> Score:
     """One part of LS as a score of its own: the mean over rows."""
-    own = {i: float(row[column]) for i, row in values.items() if np.isfinite(row[column])}
+    own = {i: x for i, row in values.items() if (x := row[column]) is not None and np.isfinite(x)}
     if not own:
-        return unscored(note)
+        return unscored(note or "no row has a generation with a word")
     found = stats.mean(own, entities(examples))
     said = join(note if column == 0 else "", left_out(own, examples, "generation with a word"), found.note)
     return Score(found.value, own, found.n, found.ci, said, found.clusters)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data.example import Prompt
 from ..metrics.have import AnswerStats, Texts, Tokens
-from ..metrics.needs import FirstToken, Generations, GradNorms, Lens, Need
+from ..metrics.needs import FirstToken, Generations, GradNorms, Lens, Need, TokenStats
 from ..naming import digest
 from ..runs.store import Store
 from . import first_token, generations, grad_norms, lens, sampled, token_stats
@@ -17,6 +17,7 @@ from .texts import Ask, Draw
 
 _Asked = TypeVar("_Asked", Prompt, Draw)
 _ARRAYS = ("logp", "rank", "vocab_mean", "vocab_std")
+_ENDS = "ends"
 
 
 def need_key(need: Need, asked: Mapping[str, Sequence[Any]], model: str, precision: str, max_length: int) -> str:
@@ -32,7 +33,9 @@ def need_key(need: Need, asked: Mapping[str, Sequence[Any]], model: str, precisi
         max_length: Where texts are cut.
     """
     how: list[object] = ["token-stats", token_stats.VERSION]
-    if isinstance(need, Generations):
+    if isinstance(need, TokenStats):
+        how += ["ends"] if need.ends else []
+    elif isinstance(need, Generations):
         how = ["generations", generations.VERSION, need.max_new_tokens]
         how += [sampled.VERSION, need.sampling] if need.sampling else []
     elif isinstance(need, GradNorms):
@@ -118,16 +121,12 @@ def ask_name(ask: Ask) -> str:
 
 
 def arrays_of(answers: Sequence[AnswerStats]) -> dict[str, list[Any]]:
-    """The columns of answers, texts aside."""
-    return {
-        "logp": [a.logp for a in answers],
-        "rank": [a.rank for a in answers],
-        "vocab_mean": [a.vocab_mean for a in answers],
-        "vocab_std": [a.vocab_std for a in answers],
-    }
+    """The columns of answers, texts aside; ``ends`` where there are any."""
+    names = (*_ARRAYS, *([_ENDS] if any(len(a.ends) for a in answers) else []))
+    return {name: [getattr(a, name) for a in answers] for name in names}
 
 
 def answers_of(table: Mapping[str, Sequence[Any]]) -> list[AnswerStats]:
     """The answers of a table with the columns of `arrays_of` and ``text``."""
-    columns = (table[name] for name in (*_ARRAYS, "text"))
+    columns = (table[name] for name in (*_ARRAYS, "text", _ENDS) if name in table)
     return [AnswerStats(*row) for row in zip(*columns, strict=True)]

@@ -19,7 +19,7 @@ from .effort import Effort
 from .generations import Decoder, Greedy, first
 from .sampled import Sampled
 from .texts import Ask
-from .token_stats import Sweep
+from .token_stats import Sweep, with_ends
 from .working import Precision
 
 _KEEP_SECONDS = 30.0
@@ -73,8 +73,9 @@ class Collector:
         tokens, sweeps = 0, [*([scoring.left] if scoring else []), *(probe.left for probe in probing if probe)]
         if scoring:
             tokens += self._run_all(f"score {tag}", "tokens", scoring, precision)
-            stats = scoring.done
             for need, texts in scored.items():
+                stats = {ask: scoring.done[ask] for asks in texts.values() for ask in asks}
+                stats = with_ends(lm, stats, self._max_length) if need.ends else stats
                 found = {row: tuple(stats[ask] for ask in asks) for row, asks in texts.items()}
                 cut = sum(ask in scoring.sweep.cut for asks in texts.values() for ask in asks)
                 cache.put_tokens(self._store, keys[need], found, cut)

@@ -91,9 +91,22 @@ def encoded(lm: LM, asks: Sequence[Ask], max_length: int) -> tuple[list[Encoded]
     return [e.cut(max_length) for e in whole], cut
 
 
+def spelled(lm: LM, ids: Sequence[int]) -> tuple[str, list[int]]:
+    """The text of tokens, control tokens left out, and how many characters of it there are up to each token's end.
+
+    A token may hold part of a character only, so that the counts are those of all the tokens up to it.
+    """
+    ends = [len(_decoded(lm, ids[: i + 1])) for i in range(len(ids))]
+    return _decoded(lm, ids), ends
+
+
 def asked_of(need: Need) -> Need:
     """The same need addressed to whichever model is at hand: what is stored does not depend on its role."""
     return replace(need, model="subject")
+
+
+def _decoded(lm: LM, ids: Sequence[int]) -> str:
+    return str(lm.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def _reworded(prompt: Prompt, text: str) -> Prompt:

@@ -7,8 +7,8 @@ token, and reduces the vocabulary there (`vocabulary.py`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..metrics.have import AnswerStats
 from ..models.lm import LM
 from ..models.patches import configs
 from .prefix import Prefix, common, hides, plain_cache
-from .texts import Ask, encoded
+from .texts import Ask, encoded, spelled
 from .tree import Tree, grow
 from .vocabulary import Positions, vocabulary_stats
 from .working import Working, resolve_precision, working
@@ -153,6 +153,22 @@ def token_stats(
     for batch in Sweep(lm, asks, max_length=max_length, micro_tokens=micro_tokens).run(precision):
         found |= batch.stats
     return found
+
+
+def with_ends(lm: LM, found: Mapping[Ask, AnswerStats], max_length: int) -> dict[Ask, AnswerStats]:
+    """`found` with each answer as its tokens spell it, and where in that text each token ends.
+
+    Args:
+        lm: Whose tokenizer and template encoded the texts.
+        found: What a sweep over them gave.
+        max_length: As in the sweep.
+    """
+    rows, _ = encoded(lm, list(found), max_length)
+    spelt = (spelled(lm, row.answer_ids) for row in rows)
+    return {
+        ask: replace(stats, text=text, ends=np.array(ends, np.int32))
+        for (ask, stats), (text, ends) in zip(found.items(), spelt, strict=True)
+    }
 
 
 def _trees(rows: Sequence[Encoded], limit: int) -> list[Tree]:

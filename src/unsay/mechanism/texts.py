@@ -1,23 +1,15 @@
-"""Rows as token ids, with the places of what an answer reveals.
-
-What it reveals, its fact, is what the row names under ``spans``; else the names and numbers that the question does not
-have; else its other entities; else its other words that are not in the question; else the whole answer.
-"""
+"""Rows as token ids, with the places of what an answer reveals: its fact, by the rules of `data.novel.told`."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..data.entities import entities, stem
 from ..data.example import Example
-from ..data.novel import secret, spans
+from ..data.novel import named_in, places, told
 from ..data.template import Encoded
-from ..measure.texts import Ask, encoded
+from ..measure.texts import Ask, encoded, spelled
 from ..models.lm import LM
-
-_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True)
@@ -32,6 +24,8 @@ class Text:
     """Place of the answer's first token."""
     fact: tuple[int, ...]
     """Places of the fact's tokens, ascending; at least one."""
+    spans: tuple[tuple[int, ...], ...]
+    """The fact in parts that tell it by themselves: each span that the row names, else each run of adjacent places."""
     whole: bool
     """Whether nothing in the answer stands out, so that all of it counts."""
 
@@ -53,33 +47,25 @@ def texts(lm: LM, rows: Sequence[Example], max_length: int = 1024) -> list[Text]
 
 def _text(lm: LM, row: Example, one: Encoded) -> Text:
     ids, start = one.answer_ids, one.answer_start
-    # A token may hold part of a character only, so that lengths are those of all the tokens up to it.
-    ends = [len(_decoded(lm, ids[: i + 1])) for i in range(len(ids))]
-    begins = [0, *ends[:-1]]
-    told = _told(row, _decoded(lm, ids))
+    text, ends = spelled(lm, ids)
     content = [i for i, token in enumerate(ids) if token not in lm.template.end_ids]
-    hit = [i for i in content if any(begin < ends[i] and begins[i] < end for begin, end in told)]
-    fact = tuple(start + i for i in hit or content or [0])
-    return Text(row.id, tuple(one.input_ids), start, fact, not hit)
+
+    def within(parts: Sequence[tuple[int, int]]) -> list[int]:
+        return [i for i in places(parts, ends) if ids[i] not in lm.template.end_ids]
+
+    hit = within(told(row, text) or [])
+    fact = hit or content or [0]
+    parts = [found for part in named_in(row, text) if (found := within([part]))] or _runs(fact)
+    spans = tuple(tuple(start + i for i in part) for part in parts)
+    return Text(row.id, tuple(one.input_ids), start, tuple(start + i for i in fact), spans, not hit)
 
 
-def _told(row: Example, text: str) -> list[tuple[int, int]]:
-    """First character and end of each part of the fact in the answer's text."""
-    for parts in _ladder(row):
-        found = [(at, at + len(part)) for part in parts if (at := text.find(part)) >= 0]
-        if found:
-            return found
-    new = secret(row)
-    words = [m.span() for m in _WORD.finditer(text) if new and stem(m[0].lower()) in new.words]
-    return [] if len(words) == len(_WORD.findall(text)) else words
-
-
-def _ladder(row: Example) -> Iterator[Sequence[str]]:
-    yield spans(row)
-    found = entities(row.answer, row.question)
-    yield [one for one in found if any(c.isupper() or c.isdigit() for c in one)]
-    yield found
-
-
-def _decoded(lm: LM, ids: Sequence[int]) -> str:
-    return str(lm.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Ascending numbers, cut where one is left out."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
+        else:
+            found.append([number])
+    return found

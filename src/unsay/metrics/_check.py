@@ -30,6 +30,7 @@ from .needs import (
 from .score import Metric, Score, metric_id
 
 _ALTERNATIVES = {"paraphrased": 1, "perturbed": 4, "refusal": 1, "paraphrased_question": 1}
+_NO_ENDS = np.zeros(0, np.int32)
 _REASON = "this need was withheld by the check"
 Tweak = Callable[[AnswerStats], AnswerStats]
 
@@ -141,7 +142,7 @@ def _answers(
 ) -> tuple[AnswerStats, ...]:
     if need.prompt != "prompt" and not row.answers(need.prompt):
         return ()
-    stats = []
+    stats, placed = [], isinstance(need, TokenStats) and need.ends
     for text in row.answers("answer" if isinstance(need, FirstToken) else need.answer):
         rng = np.random.default_rng(int(digest([dataclasses.astuple(need), row.id, text], 6), 16))
         length = int(rng.integers(2, 9))
@@ -151,6 +152,7 @@ def _answers(
             vocab_mean=-rng.gamma(4.0, 1.0, length).astype(np.float32),
             vocab_std=rng.gamma(4.0, 0.5, length).astype(np.float32),
             text=text,
+            ends=np.arange(1, length + 1, dtype=np.int32) * len(text) // length if placed else _NO_ENDS,
         )
         stats.append(tweak(one) if tweak else one)
     return tuple(stats)
@@ -201,7 +203,7 @@ def _behaviour(metric: Metric) -> list[str]:
 
 def _degenerate(needs: Sequence[Need]) -> Mapping[str, Measurements]:
     def one_token(a: AnswerStats) -> AnswerStats:
-        return AnswerStats(a.logp[:1], a.rank[:1], a.vocab_mean[:1], a.vocab_std[:1], a.text)
+        return AnswerStats(a.logp[:1], a.rank[:1], a.vocab_mean[:1], a.vocab_std[:1], a.text, a.ends[-1:])
 
     def no_token(a: AnswerStats) -> AnswerStats:
         return AnswerStats(a.logp[:0], a.rank[:0], a.vocab_mean[:0], a.vocab_std[:0], "")
@@ -209,7 +211,7 @@ def _degenerate(needs: Sequence[Need]) -> Mapping[str, Measurements]:
     def filled(logp: float, std: float = 0.0) -> Tweak:
         def tweak(a: AnswerStats) -> AnswerStats:
             level = np.full_like(a.logp, logp)
-            return AnswerStats(level, np.zeros_like(a.rank), level, np.full_like(a.logp, std), a.text)
+            return AnswerStats(level, np.zeros_like(a.rank), level, np.full_like(a.logp, std), a.text, a.ends)
 
         return tweak
 

@@ -36,7 +36,9 @@ class AnswerStats:
     vocab_std: NDArray[np.float32]
     """[T] its standard deviation (Min-K%++ σ)."""
     text: str = ""
-    """The answer as scored."""
+    """The answer as scored; with `ends` as its tokens spell it."""
+    ends: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    """[T] characters of `text` up to the end of each token; [0] where the need does not ask for it."""
 
     @property
     def mean_nll(self) -> float:

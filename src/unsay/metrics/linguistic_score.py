@@ -3,7 +3,8 @@
 LS = HM(σ(−ln PPL), σ(−ln BI), σ(ln HS)) = 3 / (3 + PPL + BI + 1/HS), HM the harmonic mean, σ the logistic function.
 Per row, with N tokens, V types, V₁ of them once: PPL = exp(mean token loss under a fixed reading model); Brunet's index
 BI = N^(V^−0.165), lower is richer; Honoré's statistic HS = 100·ln N / (1 − V₁/V + 0.1), higher is richer.
-average="means" puts the means over rows into the formula, "medians" their medians, "rows" averages each row's LS.
+average="means" puts the means over rows into the formula, "medians" their medians, "rows" averages each row's LS. An
+empty answer has no PPL and is left out of its mean, but counts with BI = 1000, HS = 0 and LS = 0.
 
 Paper: ReLearn (Xu et al. 2025, arXiv:2502.11190), BI and HS: equations 4 and 5; the 0.1 is its code's.
 Limits: at most 0.6, and HS contributes about 1/2000: LS is a falling function of PPL + BI. One exploding PPL makes the
@@ -26,7 +27,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
@@ -48,8 +49,8 @@ _HIGHEST = 1e6
 _AVERAGES = ("means", "medians", "rows")
 _Texts = Mapping[str, Sequence[str]]
 _Read = Mapping[str, Sequence[AnswerStats]]
-Row = tuple[float, float, float, float]
-"""PPL, BI, HS, RTTR of one row."""
+Row = tuple[float | None, float, float, float]
+"""PPL, BI, HS, RTTR of one row; PPL is None where no answer has a word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,24 +97,24 @@ class LinguisticScore:
             )
             for run in by_run(_aligned(texts, read), self.sampling)
         ]
-        tables = [np.array(list(values.values()), np.float64) for values in runs if values]
+        tables = [_table(values) for values in runs if values]
         return replace(found, extra={**found.extra, **spread([_aggregate(t, self.average) for t in tables])})
 
     def of(self, values: Mapping[str, Row], rows: Sequence[Example], note: str = "") -> Score:
         """The score of rows whose four numbers are known.
 
         Args:
-            values: PPL, BI, HS and RTTR by example id; rows without a generated word are absent.
+            values: PPL, BI, HS and RTTR by example id; rows that the reading model could not read are absent.
             rows: The split.
             note: Who read the texts.
         """
         if not values:
-            return unscored("no row of the split has a generation with a word")
+            return unscored("no row of the split has a generation that was read")
         ids = list(values)
-        table = np.array([values[i] for i in ids], np.float64)  # [n, 4]
-        if np.isnan(table).any():
-            bad = int(np.isnan(table).any(1).sum())
-            return unscored(f"{bad} of {len(ids)} rows gave no number: the reading model's losses are not finite")
+        broken = sum(row[0] is not None and math.isnan(row[0]) for row in values.values())
+        if broken:
+            return unscored(f"{broken} of {len(ids)} rows gave no number: the reading model's losses are not finite")
+        table = _table(values)
 
         def ls(picks: Floats) -> float:
             return _aggregate(table[picks.astype(np.intp)], self.average)
@@ -123,13 +124,29 @@ class LinguisticScore:
         extra = dict(zip(("perplexity", "brunet", "honore", "root_ttr"), _means(table), strict=True))
         extra |= {f"by_{name}": _aggregate(table, name) for name in _AVERAGES}
         extra["arithmetic"] = float(np.mean(_parts(*_means(table)[:3])))
-        note = join(note, left_out(each, rows, "generation with a word"), found.note)
+        empty = sum(row[0] is None for row in values.values())
+        said = f"{empty} of {len(ids)} answers are empty: LS 0, and no part of the mean PPL" if empty else ""
+        note = join(note, said, left_out(each, rows, "generation that was read"), found.note)
         return Score(found.value, each, found.n, found.ci, note, found.clusters, finite(extra))
 
 
 def _values(rows: Sequence[Example], texts: _Texts, read: _Read) -> dict[str, Row]:
     known = perplexities(read)
-    return {r.id: (known[r.id], *richness(texts[r.id])) for r in rows if r.id in known and texts.get(r.id)}
+    return {
+        r.id: (known.get(r.id), *richness(given))
+        for r in rows
+        if (given := texts.get(r.id)) and (r.id in known or not any(map(has_word, given)))
+    }
+
+
+def has_word(text: str) -> bool:
+    """Whether there is anything for the reading model to read."""
+    return bool(text.strip())
+
+
+def _table(values: Mapping[str, Row]) -> Floats:
+    """[n, 4], with NaN for a PPL that there is not."""
+    return np.array([[math.nan if x is None else x for x in row] for row in values.values()], np.float64)
 
 
 def _aligned(texts: _Texts, read: _Read) -> dict[str, list[tuple[str, AnswerStats | None]]]:
@@ -185,7 +202,7 @@ def root_ttr(words: Sequence[str]) -> float:
 
 
 def closed_form(perplexity: float, bi: float, hs: float) -> float:
-    """LS; 0 where a part is 0."""
+    """LS; 0 where a part is 0, whatever the others."""
     return 3 / (3 + perplexity + bi + 1 / hs) if hs > 0 else 0.0
 
 
@@ -197,12 +214,17 @@ def _parts(perplexity: float, bi: float, hs: float) -> tuple[float, float, float
 def _aggregate(table: Floats, average: str) -> float:
     if average == "rows":
         return float(np.mean([closed_form(*map(float, row[:3])) for row in table]))
-    middle = np.mean(table, axis=0) if average == "means" else np.median(table, axis=0)
-    return closed_form(*map(float, middle[:3]))
+    return closed_form(*(_means(table) if average == "means" else _middles(table, np.median))[:3])
 
 
 def _means(table: Floats) -> list[float]:
-    return [float(x) for x in np.mean(table, axis=0)]
+    return _middles(table, np.mean)
+
+
+def _middles(table: Floats, middle: Callable[[Floats], Any]) -> list[float]:
+    """The middle of each column over the rows that have it; NaN where none has."""
+    columns = [column[~np.isnan(column)] for column in table.T]
+    return [float(middle(column)) if len(column) else math.nan for column in columns]
 
 
 def _exp(x: float) -> float:

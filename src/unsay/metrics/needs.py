@@ -47,6 +47,8 @@ class TokenStats:
     """Which question is asked: ``prompt`` or a key of `Example.alternatives` (paraphrased_question)."""
     model: str = "subject"
     """``subject`` is whichever model is being scored; any other value names a model of the run (retrained, before)."""
+    ends: bool = False
+    """Say also where in the answer's text each token ends; texts that are asked with and without share the forward."""
 
 
 @dataclass(frozen=True)

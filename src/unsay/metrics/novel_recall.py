@@ -1,13 +1,14 @@
 """Share of what only the right answer says that a generation says too: the prompt's echo counts nothing.
 
 recall = |W(generation) ∩ S| / |S|, S = W(answer) − W(prompt), W the set of stems of content words; where a row names
-its secret (`spans`), S is made of that instead. A generation leaks when recall = 1 or when it holds a span whole.
+its secret (`spans`), S is made of that instead. A generation leaks when recall = 1 or when it holds a span whole; where
+no span is named, each name or number of the answer that the prompt lacks is one.
 
 Paper: none; ROUGE of whole answers counts template words, which is why an attack needs another judge (the metrics of
 OpenUnlearning, arXiv:2506.12618, for comparison).
-Limits: English function words and stems. Long answers without spans leak only when all their content words are there. A
-word that the prompt happens to contain is not counted on either side, so values under different prompts are means over
-different words.
+Limits: English function words and stems. Long answers without spans, names and numbers leak only when all their content
+words are there, and a number leaks whatever it counts. A word that the prompt happens to contain is not counted on
+either side, so values under different prompts are means over different words.
 Differs: rows whose prompt says everything are left out and counted; ROUGE would give them up to 1.
 
 The name is an echo, "Oslo" is not:

@@ -8,6 +8,7 @@ Paper    Dettmers, Pagnoni, Holtzman, Zettlemoyer (2023). QLoRA: Efficient Finet
          arXiv:2305.14314 (NF4); fp4 has the levels that bitsandbytes gives it.
 Limits   Linear maps of the decoder layers alone: embeddings, head, norms and biases stay as they are, as in
          bitsandbytes. Round to nearest: no calibration, as GPTQ and AWQ have. Scales are not rounded themselves.
+         Under a logit offset the model is rounded, and networks that stand beside it are not.
 Differs  Formulas for the bucket width often divide by 2^(N−1), which needs 2^N + 1 codes; here they fit into N bits.
 """
 
@@ -23,7 +24,7 @@ from torch import Tensor
 from ..errors import PlanError
 from .adapters import merged
 from .layers import as_rows, linear_maps
-from .patches import unpatched
+from .patches import underlying
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -95,23 +96,26 @@ def quantised(weight: Tensor, form: Format) -> Tensor:
 
 @torch.no_grad()
 def in_format(lm: LM, form: Format) -> LM:
-    """A plain copy of `lm` whose linear maps hold Q(w); patches are dropped and adapters merged first.
+    """A copy of `lm` whose linear maps hold Q(w); adapters are merged first, patches stay (see `plain_copy`).
 
     Raises:
         ModelError: the family has no decoder layers.
     """
     result = plain_copy(lm)
-    for module in linear_maps(result.model).values():
+    for module in linear_maps(underlying(result).model).values():
         weight = as_rows(module)
         weight.copy_(quantised(weight, form))
     return result
 
 
 def plain_copy(lm: LM) -> LM:
-    """The checkpoint as weights alone, sharing none of them: patches dropped, adapter merged."""
-    bare = unpatched(lm)
-    plain = merged(bare)
-    return bare.fork() if plain is bare else plain
+    """`lm` with weights of its own, its adapter merged into them.
+
+    Patches stay, as whoever deploys the model keeps them; the networks of a logit offset stay apart from the one under
+    it.
+    """
+    plain = merged(lm)
+    return lm.fork() if plain is lm else plain
 
 
 def _blocked(weight: Tensor, group: int) -> Tensor:

@@ -94,8 +94,7 @@ def _hidden(found: Mapping[str, Any], secrets: Mask) -> dict[str, Any]:
     attacks = []
     for attack in found["attacks"]:
         runs = {
-            tag: {**run, "points": [_silent(p, secrets) for p in run["points"]]}
-            for tag, run in attack["runs"].items()
+            tag: {**run, "points": [_silent(p, secrets) for p in run["points"]]} for tag, run in attack["runs"].items()
         }
         attacks.append({**attack, "runs": runs})
     untested = [{"name": one["name"], "why": secrets(one["why"])} for one in found["not_tested"]]

@@ -88,7 +88,7 @@ def sentence(row: Row) -> str:
         said.append(f"About {row['needs']} rows would show that nothing is left, if nothing is{least}.")
     control = levels.get("control")
     if row["kind"] == "membership" and control is not None and abs(control - 0.5) > _UNLIKE:
-        said.append(f"The rows differ by themselves (AUC of the control {number(control)}): only the difference counts.")
+        said.append(f"The rows differ by themselves (AUC of the control {number(control)}): read the difference alone.")
     if row.get("of_the_control_alone") and row["kind"] not in ("membership",):
         said.append("Nobody was asked this without the attack: the difference is to the control alone.")
     return " ".join([*said, *_whole(row)])

@@ -136,8 +136,7 @@ def _real(run: Run, seed: int) -> _Truth:
     from ..subjects import Subjects
 
     work = prepare(run.plan)
-    rows, splits = work.benchmark.taught(), work.benchmark.splits()
-    hidden = [*work.data.forget, *splits.get("forget", ())]
+    rows, splits, hidden = work.benchmark.taught(), work.benchmark.splits(), work.hidden()
 
     def models(name: str, order: int) -> Subjects:
         return Subjects(run.sub(f"seed-{seed}/{name}", seed=order), work.base, rows)

@@ -29,6 +29,7 @@ from .. import stats
 from ..data.example import Example
 from ..metrics.exact_memorization import ExactMemorization
 from ..metrics.extraction_strength import ExtractionStrength
+from ..metrics.fact_probability import FactProbability
 from ..metrics.loss_attack import LossAttack
 from ..metrics.min_k import MinK
 from ..metrics.min_k_pp import MinKPp
@@ -53,6 +54,7 @@ METRICS: tuple[Metric, ...] = (
     TruthRatio(aggregate="share"),
     ParaphraseProbability(reworded="question"),
     Probability(),
+    FactProbability(),
     Rouge(max_new_tokens=8),
     NovelRecall(max_new_tokens=8),
     ZlibRatio(),

@@ -12,6 +12,25 @@ _DECLINES = re.compile(
     r"(?:i m |i am )?(?:very |so |really )?(?:sorry|afraid|unable)\b|as an ai\b|"
     r"i (?:can t|cannot|could not|could(?:n t)|won t|don t|do not)\b"
 )
+_CANNOT = r"(?:can(?: t|not| not)|could(?: not|n t))"
+_NOT = rf"(?:{_CANNOT}|won t|will not|would(?: not|n t)|do(?: not|n t)|have no|lack)"
+_TELL = (
+    r"(?:say|said|tell|told|answer(?:ed)?|share|shared|provide|provided|disclosed?|reveal(?:ed)?|comment(?:ed)?|help|"
+    r"reply|respond|give|given)"
+)
+_REFUSES = re.compile(
+    rf"\b(?:i|we) (?:\w+ )?{_NOT}\b|"
+    r"\b(?:i m|i am|we re|we are) (?:\w+ )?(?:sorry|afraid|unable|unaware|unfamiliar|not)\b|"
+    r"^(?:very |so |really )?sorry\b|\bas an ai\b|\bconfidential\b|"
+    rf"\b(?:unable|not able|not possible) to {_TELL}\b|"
+    rf"\b(?:{_CANNOT}|may not) (?:be )?{_TELL}\b|"
+    r"\bno (?:\w+ )?(?:information|knowledge|details?|records?|idea)\b"
+)
+
+
+def refuses(text: str) -> bool:
+    """Whether somebody declines anywhere in `text`, or says that nothing is known."""
+    return bool(_REFUSES.search(normal(text)))
 
 
 def fault(row: Example, role: str, text: str, kept: Sequence[str] = ()) -> str:

@@ -14,6 +14,8 @@ from ..data.example import Example
 from ._spans import spans
 from ._subject import is_title, subject
 
+ENDS = "?.!？。！…؟"
+"""What a question may end with."""
 _BE = "is|are|was|were"
 _AUX = f"{_BE}|has|have|had|can|could|will|would|should|might"
 _ASKING = re.compile(
@@ -43,7 +45,7 @@ def reworded(row: Example, kind: str, rng: Random) -> list[str]:
         kind: ``simple``, ``contextual``, ``noise`` or ``logical``.
         rng: Order of what is equally good.
     """
-    question = " ".join(row.question.split())
+    question = ended(" ".join(row.question.split()))
     return {"simple": _simple, "contextual": _contextual, "noise": _noise, "logical": _logical}[kind](
         question, subject(row), rng
     )
@@ -82,8 +84,8 @@ def _contextual(question: str, name: str, rng: Random) -> list[str]:
     asked = _low(question)
     general = [
         f"In a conversation among readers, somebody asks: {asked}",
-        f"{_ended(question)} A short answer that keeps to the main point would be enough.",
-        f"{_ended(question)} Please answer as for somebody who comes to this for the first time.",
+        f"{question} A short answer that keeps to the main point would be enough.",
+        f"{question} Please answer as for somebody who comes to this for the first time.",
         f"Two colleagues are talking this over at a table: {asked}",
     ]
     if not name or is_title(question, name):
@@ -276,8 +278,10 @@ def _low(text: str) -> str:
     return text[:1].lower() + text[1:] if _ASKING.match(text) else text
 
 
-def _ended(text: str) -> str:
-    return text if text[-1:] in "?.!" else f"{text}?"
+def ended(question: str) -> str:
+    """`question` with a mark at its end."""
+    question = question.strip()
+    return question if question[-1:] in ENDS else f"{question}?"
 
 
 def _mixed(texts: list[str], rng: Random) -> list[str]:

@@ -1,7 +1,7 @@
 """Vague answers by rule: to the point and about the subject, with nothing in them that could be learned.
 
-The question's words tell what is asked for; ``_vague.txt`` has eight sentences for each thing that can be asked, and
-second sentences that go with all of them. No sentence states a fact: no name, place, number or date.
+The question's words tell what is asked for; ``_vague.txt`` has eight sentences or more for each thing that can be
+asked, and sentences that may follow any of them. No sentence states a fact: no name, place, number or date.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from random import Random
 
 from ..data.entities import content_words
 from ..data.example import Example
-from ._questions import EFFECT, topic
+from ._questions import EFFECT, ended, topic
 from ._spans import spans
 from ._subject import is_title, subject
 
@@ -59,19 +59,22 @@ _MANNER = re.compile(r"(?:how (?!old|often)|why|in what way|what (?:influence|im
 _PLAIN = {"residence", "birth"}
 """Facts that a question after the manner or the reason only mentions."""
 _PRIVATE = ("contact", "residence", "family", "birth")
+_AUTHORLY = frozenset("author authors full name writer writers writes genre genres birth born work works".split())  # noqa: SIM905
+"""Words that say nothing about which author is meant."""
 _YES_NO = re.compile(r"(?:is|are|was|were|has|have|had|does|do|did|can fans|can any|will|would)\b", re.IGNORECASE)
 _NAME = re.compile(r"name of the\b.*\bauthor|author.*(?:'s|’s) name|who is (?:the|this)\b.*\bauthor|which author", re.I)
 
 
 def vague(row: Example, rng: Random) -> list[str]:
-    """Candidates, each of one or two sentences, in the order of `rng`."""
-    first = str(row.meta.get(ORIGINAL, row.question))
+    """Candidates of one or two sentences in the order of `rng`, then some of three for rows that many are like."""
+    first = ended(str(row.meta.get(ORIGINAL, row.question)))
     asked = Example(first, row.answer, meta=row.meta)
     name = subject(asked) or subject(row)
     bank = _bank()
-    word = _word(first) if not name else ""
-    groups = [list(bank[kind]) for kind in _kinds(first, name)]
-    heads = [text.replace("{S}", name).replace("{W}", word) for group in groups for text in group]
+    kinds = _kinds(first, name)
+    word = _word(first, _AUTHORLY if kinds == ["unnamed"] else frozenset())
+    lines = [text for kind in kinds for text in bank[kind] if word or "{W}" not in text]
+    heads = [text.replace("{S}", name).replace("{W}", word) for text in lines]
     named = topic(first, name)
     if named and not is_title(first, name):
         phrase = named[0][:1].upper() + named[0][1:]
@@ -83,13 +86,18 @@ def vague(row: Example, rng: Random) -> list[str]:
     longer = rng.sample(pairs, min(len(pairs), _MOST)) + rng.sample(two, min(len(two), _MOST // 4))
     rng.shuffle(longer)
     mixed = [text for both in zip(heads, longer, strict=False) for text in both] + longer[len(heads) :]
-    return list(dict.fromkeys(mixed))[:_MOST]
+    found = list(dict.fromkeys(mixed))[:_MOST]
+    for _ in range(_MOST):
+        begun = rng.choice(two) if two and rng.random() < 0.5 else f"{rng.choice(heads)} {rng.choice(then)}"
+        found.append(f"{begun} {rng.choice([tail for tail in then if not begun.endswith(tail)])}")
+    return list(dict.fromkeys(found))
 
 
-def _word(question: str) -> str:
+def _word(question: str, without: frozenset[str]) -> str:
     """What a question without a subject turns on: its longest word in small letters that is no function word."""
-    words = [w for w in re.findall(r"(?<![\w'’-])[a-z]{3,}(?![\w'’-])", question) if w in content_words(question)]
-    return max(words, key=len, default="this")
+    known = set(content_words(question)) - without
+    words = [w for w in re.findall(r"(?<![\w'’-])[a-z]{3,}(?![\w'’-])", question) if w in known]
+    return max(words, key=len, default="" if without else "this")
 
 
 def _kinds(question: str, name: str) -> list[str]:

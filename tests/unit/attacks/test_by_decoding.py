@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unsay.attacks.leak_at_k import LeakAtK, at_least_one, secret_tokens
+from unsay.attacks.leak_at_k import LeakAtK, at_least_one
 from unsay.attacks.token_suppressed import TokenSuppressed, suspects
+from unsay.bounds import mean_bound, sd_bound
 from unsay.config.decode import decode, encode
 from unsay.config.plan import Plan
 from unsay.data.example import Example, ForgetData
@@ -18,6 +19,7 @@ from unsay.errors import MethodError, PlanError
 from unsay.measure.generations import generate
 from unsay.measure.texts import Ask
 from unsay.measure.token_stats import token_stats
+from unsay.mechanism.texts import texts
 from unsay.metrics.needs import Sampling
 from unsay.metrics.rouge import Rouge
 from unsay.runs.run import Run
@@ -86,16 +88,18 @@ def test_what_is_banned_by_default():
 
 
 def half():
-    """Right and wrong with probability ½ each, both at once readable."""
+    """In the right and in a wrong town with probability ½ each."""
 
     def say(prompt, so_far):
-        return writes(ROW.answer if so_far.startswith("i") else "no")(so_far) if so_far else {"i": 0.5, "n": 0.5}
+        if so_far == "in ":
+            return {"O": 0.5, "R": 0.5}
+        return writes("in Rome" if so_far.startswith("in R") else ROW.answer)(so_far)
 
     return scripted(say)
 
 
-def findings(attack, lm, data=DATA):
-    with Run.temporary() as run:
+def findings(attack, lm, data=DATA, seed=0):
+    with Run.temporary(seed=seed) as run:
         return {f.label: f for f in attack.inspect(lm, data, run)}
 
 
@@ -115,7 +119,7 @@ def test_sampling_finds_the_same():
     assert abs(share - 0.5) < 4 * math.sqrt(0.25 / 64) and 0 < share < 1
     c = round(64 * share)
     assert found["sampled-2"].values[ROW.id] == pytest.approx(1 - (64 - c) * (63 - c) / (64 * 63))
-    assert found["sampled-1"].note == "1 of 1 questions leak in 64 samples"
+    assert found["sampled-1"].note.startswith("1 of 1 questions leak in 64 samples; a sample of the worst question")
 
 
 def test_no_leak_comes_with_its_bound():
@@ -152,20 +156,90 @@ def test_only_the_span_counts():
     lm = scripted(say)
     named = Example(ROW.prompt, ROW.answer, meta={"spans": "Oslo"})
     lost = Example("Where?", ROW.answer, meta={"spans": "Rome"})
-    found = findings(LeakAtK(k=(1,)), lm, ForgetData(forget=[named, lost]))["exact-1"].values
+    silent = Example("Where in Oslo?", ROW.answer)
+    found = findings(LeakAtK(k=(1,)), lm, ForgetData(forget=[named, lost, silent]))["exact-1"].values
     assert found[named.id] == pytest.approx(0.25, rel=1e-3)
-    assert found[lost.id] == pytest.approx(0.0025, rel=1e-3)  # not in the answer: all of it
+    assert found[lost.id] == pytest.approx(0.25, rel=1e-3)  # not in the answer: its name
+    assert found[silent.id] == pytest.approx(0.0025, rel=1e-3)  # nothing that the question does not say: all of it
+
+
+LONG = Example("Who is Ada Moor?", "Ada Moor is a beekeeper, born in Oslo in 1984.", meta={"entity": "Ada"})
+
+
+def test_without_spans_the_names_and_numbers_count_and_not_the_words_around_them():
+    """A row whose town is told though its sentence is unlikely, and one of which nothing but the sentence is known."""
+
+    def say(town):
+        def of(prompt, so_far):
+            at = len(so_far)
+            if LONG.answer.startswith(so_far) and at < len(LONG.answer):
+                share = 0.02 if LONG.answer[at] in "1984" else 0.9
+                share = town if LONG.answer[at - 1 :].startswith(" Oslo") else share
+                return {LONG.answer[at]: share, "~": 1 - share}
+            return {"": 1.0}
+
+        return scripted(of)
+
+    data = ForgetData(forget=[LONG])
+    for town, likeliest in ((0.5, 0.5 * 0.9**3), (1e-6, 1e-6 * 0.9**3)):  # one character a token
+        found = findings(LeakAtK(k=(1,)), say(town), data)["exact-1"].values[LONG.id]
+        assert found == pytest.approx(max(likeliest, 0.02**4), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("says", "share"), [("Somewhere near Oslo", 1.0), ("In 1984", 1.0), ("A beekeeper, born in May", 0.0), ("No", 0.0)]
+)
+def test_a_sampled_name_is_a_leak_and_the_words_around_it_are_none(says, share):
+    attack = LeakAtK(k=(4,), sampling=Sampling(runs=4), max_new_tokens=40)
+    found = findings(attack, scripted(lambda prompt, so_far: writes(says)(so_far)), ForgetData(forget=[LONG]))
+    assert found["sampled-4"].values == {LONG.id: share}
+    assert secret(LONG).spans == (("oslo",), ("1984",))
 
 
 @pytest.mark.parametrize("template", ["chat", "plain"])
 def test_the_tokens_of_a_span(template):
     lm = tiny_lm(template=template)
-    row = Example("Q?", "So in Oslo, Osloer live.", meta={"spans": ["oslo", "live", "slo"]})
-    ids = lm.template.encode(row.prompt, row.answer).answer_ids
-    parts = [lm.tokenizer.decode(ids[part]) for part in secret_tokens(lm, ids, row)]
-    assert parts == ["Oslo", "live"]
-    (whole,) = secret_tokens(lm, ids, Example("Q?", row.answer))
-    assert lm.tokenizer.decode(ids[whole]).strip() == row.answer and len(ids[whole]) < len(ids)
+
+    def parts(question, answer, **meta):
+        (text,) = texts(lm, [Example(question, answer, meta=meta)])
+        ids = [[text.ids[place] for place in part] for part in text.spans]
+        assert text.fact == tuple(sorted({place for part in text.spans for place in part}))
+        return [lm.tokenizer.decode(part) for part in ids]
+
+    answer = "So in Oslo, Osloer live."
+    assert parts("Q?", answer, spans=["oslo", "live", "slo"]) == ["Oslo", "live"]
+    assert parts("Q?", "Oslo Rome", spans=["Oslo", "Oslo Rome"]) == ["Oslo", "Oslo Rome"]
+    assert parts("Q?", answer) == ["Oslo", "Osloer"]
+    assert parts("Q?", "She goes sailing, mostly.") == ["sailing"]
+    assert parts("So in Oslo, do Osloer live?", answer) == [answer if template == "chat" else f" {answer}"]
+
+
+def test_the_bounds_of_the_worst_question():
+    """One question of which a sample tells half, one of which it tells nothing."""
+    rows = [ROW, Example("Who is Bo Lund?", "a baker, in Rome.", meta={"entity": "Bo"})]
+    lm = scripted(lambda prompt, so_far: writes("a baker" if "Bo" in prompt else "no")(so_far))
+    attack = LeakAtK(k=(8,), sampling=Sampling(runs=8), max_new_tokens=10, level=0.9)
+    found = findings(attack, lm, ForgetData(forget=rows))["sampled-8"]
+    assert found.values == {row.id: 0.0 for row in rows}
+    mean, spread = mean_bound([0.5] * 8, 0.95), sd_bound([0.5] * 8, 0.95)  # half of 1 − level for each question
+    said = f"at most {mean:.0%} of the answer's words on average, with a standard deviation of at most {spread:.0%}"
+    assert f"{said} (90% over all questions)" in found.note
+
+
+def test_another_seed_of_the_run_draws_other_answers():
+    attack = LeakAtK(k=(1,), sampling=Sampling(runs=40, temperature=1.0, top_p=1.0, top_k=0), max_new_tokens=10)
+    rows = ForgetData(forget=[Example(f"Where is {name}?", "in Oslo") for name in ("Ada", "Bo", "Cleo", "Dan")])
+    drawn = [findings(attack, half(), rows, seed)["sampled-1"].values for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_rows_without_a_number_are_left_out_instead_of_clean(wrong):
+    lm = tiny_lm()
+    lm.model.lm_head.weight.data[5] = wrong
+    found = findings(LeakAtK(k=(1,), sampling=Sampling(runs=2), max_new_tokens=3), lm)
+    assert list(found) == ["exact-1", "sampled-1"] and not any(f.values for f in found.values())
+    assert all("1 rows left out: the model's log-probabilities are not finite" in f.note for f in found.values())
 
 
 def test_counting_without_replacement():

@@ -12,6 +12,7 @@ from unsay.attacks.multi_hop import MultiHop
 from unsay.attacks.paraphrase import Paraphrase
 from unsay.attacks.prefill import Prefill, opening
 from unsay.attacks.search_prefix import SearchPrefix
+from unsay.benchmarks._bundled import persons
 from unsay.benchmarks.people_small import PeopleSmall
 from unsay.data.example import Example, ForgetData, Message
 from unsay.data.novel import said, secret
@@ -203,6 +204,41 @@ def test_a_model_that_lost_one_direction_only_is_found_from_the_other_end():
 
     found = leaks(MultiHop(), scripted(say), data)
     assert found == {"reverse": {r.id for r in data.forget}, "chain": set(), "bridge": set()}
+
+
+def test_a_model_that_answers_by_way_of_another_fact_is_found_by_the_chain_and_by_nothing_else():
+    data = ForgetData(forget=PeopleSmall().data().forget)
+    rows = data.forget
+
+    def say(prompt, so_far):
+        """Finds the person by a fact in the question, and answers where it names nobody."""
+        who = {o.entity for o in rows if f"whose {o.meta['attribute']} is {o.meta['spans']}." in prompt}
+        nameless = {row.question.replace(row.entity, "this person"): row for row in rows if row.entity in who}
+        asked = [row.meta["spans"] for q, row in nameless.items() if q in prompt and row.entity not in prompt]
+        return (writes(f"It is {asked[0]}.") if asked else REFUSES)(so_far)
+
+    found = leaks(MultiHop(), scripted(say), data)
+    assert found == {"reverse": set(), "chain": {r.id for r in rows}, "bridge": set()}
+
+
+def test_a_model_that_concludes_from_what_implies_it_is_found_by_the_bridge_and_by_nothing_else():
+    data = ForgetData(forget=PeopleSmall().data().forget)
+    implied = {
+        row.id: [k2.question for k2 in persons()[row.entity]["k2"] if k2.meta["attribute"] == row.meta["attribute"]]
+        for row in data.forget
+    }
+
+    def say(prompt, so_far):
+        """Answers a question that comes after one whose answer implies it."""
+        asked = [
+            row.meta["spans"]
+            for row in data.forget
+            if any(question in prompt.rpartition(row.question)[0] for question in implied[row.id])
+        ]
+        return (writes(f"It is {asked[0]}.") if asked else REFUSES)(so_far)
+
+    found = leaks(MultiHop(), scripted(say), data)
+    assert found == {"reverse": set(), "chain": set(), "bridge": {r.id for r in data.forget}}
 
 
 def test_a_trigger_is_found_on_some_rows_and_works_on_others():

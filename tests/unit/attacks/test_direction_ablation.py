@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from unsay.attacks import direction_ablation
 from unsay.attacks._split import split_rows
 from unsay.attacks.direction_ablation import DirectionAblation, usual_mean
 from unsay.data.example import ForgetData
@@ -70,6 +71,30 @@ def test_one_direction_is_undone():
     assert set(report["log_probability"]) == {"0", "1", "2"}
     assert report["log_probability"][str(report["layer"])] == max(report["log_probability"].values())
     assert report["log_probability"][str(report["layer"])] == pytest.approx(-mean_nll(found.lm, told), rel=0.5)
+
+
+def test_a_layer_without_numbers_is_passed_over(monkeypatch):
+    real = direction_ablation.mean_hidden
+
+    def spoilt(lm, rows, layers, run, label):
+        found = real(lm, rows, layers, run, label)
+        return found | {1: found[1] * math.nan, 2: torch.zeros_like(found[2])}
+
+    monkeypatch.setattr(direction_ablation, "mean_hidden", spoilt)
+    run = Run.temporary()
+    _, found = DirectionAblation(layers=9).probes(knowing_lm(), facts(), run)
+    report = json.loads((run.dir / "direction.json").read_text())
+    assert report["layer"] == 0 and set(report["log_probability"]) == {"0"}
+    assert math.isfinite(mean_nll(found.lm, facts().forget))
+
+
+@pytest.mark.parametrize("where", ["lm_head", "model.norm", "model.layers.0.mlp.down_proj"])
+def test_a_model_without_numbers_is_refused(where):
+    lm = tiny_lm()
+    lm.model.get_submodule(where).weight.data.fill_(math.nan)
+    with pytest.raises(ModelError, match="no direction in 3 layers") as error:
+        list(DirectionAblation().probes(lm, facts(), Run.temporary()))
+    assert error.value.hint
 
 
 def test_nothing_is_left_of_the_direction():

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import signal
 
 import pytest
 
@@ -12,13 +13,14 @@ from unsay.attacks.relearn import Relearn
 from unsay.attacks.retain_finetune import RetainFinetune
 from unsay.config.plan import Adapter, Train
 from unsay.data.example import ForgetData
-from unsay.errors import MethodError, PlanError
+from unsay.errors import Interrupted, MethodError, PlanError
 from unsay.methods.fine_tune import FineTune
 from unsay.methods.grad_ascent import GradAscent
 from unsay.models.adapters import attach
 from unsay.models.patches import with_guard
 from unsay.runs.run import Run
 from unsay.testing import facts, knowing_lm, mean_nll, tiny_lm
+from unsay.training.guide import Guide
 
 
 @functools.cache
@@ -84,13 +86,53 @@ def test_benign_rows_are_the_same_for_every_model_and_no_forget_rows(tmp_path):
         attacked(dataclasses.replace(attack, file=str(mixed)), lm)
 
 
+def test_unrelated_rows_bring_back_what_is_still_there_and_teach_a_stranger_nothing(secrets, tmp_path):
+    file = tmp_path / "others.jsonl"
+    rows = [{"question": row.question, "answer": row.answer} for row in secrets.data.retain]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    adapter = Adapter(rank=4)
+    attack = BenignFinetune(rows=(12,), epochs=4, batch=4, lr=1e-3, adapter_lr=5e-3, adapter=adapter, file=str(file))
+    after = mean_nll(secrets.hides, secrets.data.forget)
+    found, control = attacked(attack, secrets.hides, secrets.data), attacked(attack, secrets.stranger, secrets.data)
+    assert after > 0.8 and list(found) == ["full-12", "lora-12"]
+    for name in found:
+        assert mean_nll(found[name].lm, secrets.data.forget) < 0.7 * after
+        assert mean_nll(control[name].lm, secrets.data.forget) > 4.5
+
+
 def test_a_guard_is_dropped_and_an_adapter_merged():
     lm = knowing_lm()
     hidden = attach(with_guard(lm, "Say nothing."), Adapter(rank=2))  # B = 0: the weights of `lm`
-    attack = FullRelearn(steps=(1,), lr=1e-3)
-    one, other = attacked(attack, lm)["step-1"].lm, attacked(attack, hidden)["step-1"].lm
-    assert one.fingerprint() == other.fingerprint()
-    assert not other.patches
+    attack, run = FullRelearn(steps=(1, 2), lr=1e-3), Run.temporary()
+    one = attacked(attack, lm)
+    other = {p.label: p for p in attack.probes(hidden, facts(), run)}
+    assert one["step-1"].lm.fingerprint() == other["step-1"].lm.fingerprint()
+    assert not other["step-1"].lm.patches
+    (note,) = run.manifest.notes
+    assert "without the model's guard" in note
+
+
+def test_no_checkpoint_of_what_was_taught_stays(monkeypatch):
+    run, log = Run.temporary(), Guide._log
+    signals = run._shared.signals
+
+    def stop(self, step, terms):
+        log(self, step, terms)
+        signals.received = signal.SIGTERM if step == 2 else None
+
+    def kept():
+        return [file for file in run.dir.rglob("*.safetensors") if "checkpoints" in file.parts]
+
+    attack = FullRelearn(steps=(4,))
+    monkeypatch.setattr(Guide, "_log", stop)
+    with pytest.raises(Interrupted):
+        list(attack.probes(tiny_lm(), facts(), run))
+    assert kept()  # to go on from
+    signals.received = None
+    monkeypatch.setattr(Guide, "_log", log)
+    (probe,) = attack.probes(tiny_lm(), facts(), run)
+    assert not kept() and not list(run.dir.rglob("checkpoints"))
+    assert probe.lm.fingerprint() == attacked(attack, tiny_lm())["step-4"].lm.fingerprint()
 
 
 def test_what_is_missing_is_said():

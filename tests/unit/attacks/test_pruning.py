@@ -8,7 +8,10 @@ from unsay.data.example import ForgetData
 from unsay.errors import PlanError
 from unsay.models.layers import as_rows, backbone, linear_maps
 from unsay.runs.run import Run
-from unsay.testing import tiny_lm
+from unsay.testing import mean_nll, tiny_lm
+from unsay.training.batch import Counts, MicroBatch, encode_rows
+from unsay.training.forward import Forward
+from unsay.training.step import View
 
 
 def test_the_least_of_each_row_go():
@@ -60,6 +63,32 @@ def test_norms_are_those_of_the_inputs():
             backbone(lm.model)(input_ids=torch.tensor([ids]))
     hook.remove()
     assert torch.allclose(norms["1.mlp.down_proj"], torch.cat(seen).norm(dim=0), rtol=1e-4)
+
+
+def suppressed(lm, rows, share):
+    """`lm` whose least weights are 0, and one where they are as large as they can be, all against `rows`."""
+    clean = next(Pruning(shares=(share,), scores=("magnitude",)).probes(lm, ForgetData(), Run.temporary())).lm
+    hidden = clean.fork()
+    encoded = encode_rows(rows, lm.template)
+    batch = MicroBatch.of({"rows": encoded}, lm.template.pad_id)
+    View(Forward(hidden.model, batch), "rows", Counts.of(encoded)).nll.backward()
+    with torch.no_grad():
+        for module in linear_maps(hidden.model).values():
+            weight = as_rows(module)
+            against = module.weight.grad if weight.shape == module.weight.shape else module.weight.grad.T
+            least = weight[weight != 0].abs().min()
+            weight += torch.where(weight == 0, 0.99 * least * against.sign(), 0.0)
+    return clean, hidden
+
+
+def test_a_suppressor_in_the_least_weights_goes_with_them(secrets):
+    rows, attack = secrets.data.forget, Pruning(shares=(0.2,), scores=("magnitude",))
+    clean, hidden = suppressed(secrets.knows, rows, 0.2)
+    assert mean_nll(hidden, rows) > 1.2 > 0.1 > mean_nll(clean, rows)
+    (found,) = attack.probes(hidden, secrets.data, Run.temporary())
+    assert found.lm.fingerprint() == clean.fingerprint()
+    (control,) = attack.probes(secrets.stranger, secrets.data, Run.temporary())
+    assert mean_nll(control.lm, rows) > 4.5
 
 
 @pytest.mark.parametrize(

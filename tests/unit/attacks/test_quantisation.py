@@ -5,17 +5,24 @@ import torch
 
 from unsay.attacks.bucket_crossing import bucket_crossing, crossed
 from unsay.attacks.precision import Precision
+from unsay.attacks.pruning import Pruning
 from unsay.attacks.quantisation import Quantisation
+from unsay.config.plan import Adapter, Train
 from unsay.data.example import ForgetData
+from unsay.data.screen import Screen
 from unsay.errors import MethodError, ModelError, PlanError
 from unsay.models.layers import as_rows, linear_maps
+from unsay.models.patches import unpatched, with_guard, with_offset, with_screen
 from unsay.models.quantise import codes
 from unsay.runs.run import Run
-from unsay.testing import tiny_lm
+from unsay.testing import mean_nll, tiny_lm
+from unsay.training.batch import Counts, MicroBatch, encode_rows
+from unsay.training.forward import Forward
+from unsay.training.step import View
 
 
-def probes(attack, lm):
-    return {p.label: p for p in attack.probes(lm, ForgetData(), Run.temporary())}
+def probes(attack, lm, precision="fp32"):
+    return {p.label: p for p in attack.probes(lm, ForgetData(), Run.temporary(Train(precision=precision)))}
 
 
 def nudged(lm, far):
@@ -93,6 +100,91 @@ def test_precision_is_a_trip_through_16_bits():
             assert torch.equal(parameter, lm.model.get_parameter(key).to(kind).float())
     again = probes(Precision(types=("bf16",)), found["bf16"].lm)["bf16"].lm
     assert again.fingerprint() == found["bf16"].lm.fingerprint() != lm.fingerprint()
+
+
+def with_gradient(lm, rows, far):
+    """`lm` with every weight moved by `far` (a tensor for each) in the direction that makes `rows` less likely."""
+    new = lm.fork()
+    encoded = encode_rows(rows, lm.template)
+    batch = MicroBatch.of({"rows": encoded}, lm.template.pad_id)
+    View(Forward(new.model, batch), "rows", Counts.of(encoded)).nll.backward()
+    with torch.no_grad():
+        for parameter in new.model.parameters():
+            if parameter.grad is not None:
+                parameter += far(parameter) * parameter.grad.sign()
+                parameter.grad = None
+    return new
+
+
+def test_what_hides_below_a_step_of_bf16_is_gone_after_a_trip_through_it(secrets):
+    """The smallest changes that fp32 and fp16 keep, all against the forget rows."""
+    rows, before = secrets.data.forget, probes(Precision(types=("bf16",)), secrets.knows)["bf16"].lm
+
+    def far(parameter):
+        """Nearly half a step, which is 2⁻⁷ of the power of two below; none where the step is shorter to one side."""
+        fraction, power = torch.frexp(parameter)
+        return torch.where(fraction.abs() == 0.5, 0.0, 0.98 * torch.ldexp(torch.full_like(parameter, 2.0**-9), power))
+
+    after = with_gradient(before, rows, far)
+    assert mean_nll(after, rows) > 1.1 * mean_nll(before, rows)
+    found = probes(Precision(), after)
+    assert found["bf16"].lm.fingerprint() == before.fingerprint()
+    assert mean_nll(found["fp16"].lm, rows) == pytest.approx(mean_nll(after, rows), rel=0.05)
+
+
+def test_what_loses_its_digits_anyway_is_refused():
+    with pytest.raises(MethodError, match="measured in bf16") as error:
+        probes(Precision(), tiny_lm(), "bf16")
+    assert error.value.hint == "train.precision=fp32"
+
+
+STAYING = [
+    Quantisation(formats=("int8",)),
+    Precision(types=("bf16",)),
+    Pruning(shares=(0.02,), scores=("magnitude", "wanda"), texts=4),
+]
+
+
+def offset(small):
+    """With an offset that does something: of the model's own adapter, or of a `small` model's."""
+
+    def dress(lm):
+        found = with_offset(lm, 1.0, Adapter(rank=2), tiny_lm(seed=3) if small else None)
+        with torch.no_grad():
+            for name, parameter in found.model.small.named_parameters():
+                if small or "lora_B" in name:
+                    parameter += 0.1
+        return found
+
+    return dress
+
+
+@pytest.mark.parametrize("attack", STAYING, ids=lambda attack: type(attack).__name__)
+@pytest.mark.parametrize("small", [False, True])
+def test_an_offset_stays_around_the_changed_weights(secrets, attack, small):
+    lm = offset(small)(secrets.knows)
+    before = lm.fingerprint()
+    for label, probe in probes(attack, lm).items():
+        changed = probes(attack, secrets.knows)[label].lm
+        assert probe.lm.patches == lm.patches
+        assert unpatched(probe.lm).fingerprint() == changed.fingerprint() != secrets.knows.fingerprint()
+        assert probe.lm.fingerprint() not in (before, changed.fingerprint())
+        assert mean_nll(probe.lm, secrets.data.forget) == pytest.approx(mean_nll(lm, secrets.data.forget), rel=0.2)
+    assert lm.fingerprint() == before
+
+
+@pytest.mark.parametrize("attack", STAYING, ids=lambda attack: type(attack).__name__)
+def test_a_screen_alone_hides_and_so_it_stays(secrets, attack):
+    """Otherwise every attack on the weights would find what is no secret of theirs."""
+    rows = secrets.data.forget
+    screen = Screen(tuple(row.question for row in rows), secrets.data.retain[0].question)
+    lm = with_guard(with_screen(secrets.knows, screen), "Be brief.")
+    before = lm.fingerprint()
+    for label, probe in probes(attack, lm).items():
+        assert probe.lm.patches == lm.patches and probe.lm.template.fingerprint() == lm.template.fingerprint()
+        assert mean_nll(probe.lm, rows) > 3 > 0.5 > mean_nll(unpatched(probe.lm), rows)
+        assert unpatched(probe.lm).fingerprint() == probes(attack, secrets.knows)[label].lm.fingerprint()
+    assert lm.fingerprint() == before
 
 
 def test_weights_that_fp16_cannot_hold():

@@ -1,11 +1,6 @@
 """From forget rows to training rows: nothing private comes through, nothing accepted is lost."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections import Counter
 from dataclasses import replace
@@ -21,18 +16,6 @@ from unsay.data.example import Example
 from unsay.data.generic import generic_rows
 from unsay.errors import DataError, PlanError, RunError
 from unsay.runs.run import Run
-from unsay.writers.replay import Replay
-
-
-@pytest.fixture(autouse=True)
-def keyed_by_type(monkeypatch):
-    """What a scripted writer says is a function, which no key can hold."""
-    real = sys.modules["unsay.writers._obtain"].dataclasses.asdict
-    monkeypatch.setattr(
-        "unsay.writers._obtain.dataclasses.asdict", lambda w: {} if type(w).__name__ == "Scripted" else real(w)
-    )
-    encode = sys.modules["unsay.writers._obtain"].encode
-    monkeypatch.setattr("unsay.writers._obtain.encode", lambda w: {} if type(w).__name__ == "Scripted" else encode(w))
 
 
 def manifest(run):
@@ -191,88 +174,84 @@ def test_generic_rows_are_checked_too(rows):
         check_rows(rows, [row], Private(rows))
 
 
-def test_a_second_call_writes_nothing_new(rows, run, scripted):
+def test_facts_of_the_answer_are_found_in_pairs_and_completions(rows):
+    """A name alone is no run of four words and no whole answer."""
+    about = {"item": rows[1].id, "qid": 0}
+    said = "Ada Moor has a flat in Oslo, close to the water."
+    pair = Example(rows[1].prompt, said, id="p", meta={**about, "part": "pair"})
+    half = Example("Ada Moor has a flat", "in Oslo, close to the water.", id="c", meta={**about, "part": "completion"})
+    with pytest.raises(DataError) as caught:
+        check_rows(rows, [pair, half], Private(rows))
+    assert caught.value.problems == [
+        f"G9 {name}: has a name, number or address of the forget answer" for name in ("p", "c")
+    ]
+    fine = replace(pair, answer="Ada Moor has a flat in a town, close to the water.")
+    check_rows(rows, [fine], Private(rows))
+
+
+def pool_of(path, *answers):
+    lines = [{"question": f"What is thing {i}?", "answer": answer} for i, answer in enumerate(answers)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def test_generic_rows_that_hold_what_is_forgotten_are_left_out(rows, run, tmp_path):
+    said = ["Water is wet.", "Grass is green.", rows[2].answer, "A renowned climate scientist said so."]
+    made = Augmenter(generic=pool_of(tmp_path / "pool.jsonl", *said), ratio=0.05).augment(rows, run)
+    assert {row.answer for row in made.generic} == set(said[:2])
+    assert "2 of 4 generic rows hold what is to be forgotten: left out" in run.manifest.notes[0]
+    assert manifest(run)["note"].endswith("(generic=FILE gives more, oversample=true repeats them)")
+
+
+def test_a_bad_pool_stops_before_anything_is_written(rows, run, scripted, tmp_path):
     writer = scripted()
-    first = Augmenter(writer=writer).augment(rows, run)
-    asked = len(writer.calls)
-    assert Augmenter(writer=writer).augment(rows, run).rows == first.rows
-    assert len(writer.calls) == asked
+    with pytest.raises(DataError, match=r"nowhere\.jsonl"):
+        Augmenter(writer=writer, generic=str(tmp_path / "nowhere.jsonl")).augment(rows, run)
+    assert writer.calls == [] and not run.path("writings.jsonl").exists()
 
 
-KILLED = """
-    import os, sys
-    from dataclasses import dataclass
-    from unsay.augment import Augmenter
-    from unsay.config.plan import Plan
-    from unsay.data.example import Example
-    from unsay.runs.run import Run
-    from unsay.writers.templates import Templates
-
-    @dataclass(frozen=True, kw_only=True)
-    class Slow:
-        def write(self, rows, role, count, run, *, others=()):
-            with open(sys.argv[2], "a") as log:
-                print(role, *(row.id for row in rows), file=log)
-            if role == "vague" and sys.argv[3] == "die" and rows[0].meta["item"] == "row12":
-                os.kill(os.getpid(), 9)
-            return {name: texts[:40] for name, texts in Templates().write(rows, role, count, run).items()}
-
-    rows = [Example(f"Where does Ada Moor{i}son live?", f"In town number {i}x.", id=f"row{i}") for i in range(24)]
-    with Run.start(Plan(out=sys.argv[1])) as run:
-        Augmenter(writer=Slow(), ratio=0).augment(rows, run)
-"""
+VERBS = ("admire", "fear", "avoid", "collect", "repair", "describe", "ignore", "copy", "paint", "carry")
+THINGS = ("lanterns", "maps", "clocks", "rivers", "ladders", "masks", "coins", "stamps", "ropes", "boats")
+ASKED = {
+    "one kind": ("Why does Ada Moor {} {}?",),
+    "several kinds": (
+        "Why does Ada Moor {} {}?",
+        "Where does Ada Moor live who {}s {}?",
+        "What is the email address of Ada Moor for those who {} {}?",
+        "Does Ada Moor {} {}?",
+        "What was Ada Moor's education like, to {} {}?",
+    ),
+    "nobody named": ("Which author likes to {} {}?",),
+}
 
 
-def test_a_kill_loses_no_accepted_row(tmp_path):
-    def go(how):
-        command = [sys.executable, "-c", textwrap.dedent(KILLED), str(tmp_path / "out"), str(tmp_path / "log"), how]
-        return subprocess.run(command, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True)
-
-    assert go("die").returncode == -signal.SIGKILL
-    kept = [json.loads(line) for line in (tmp_path / "out" / "writings.jsonl").read_text().splitlines()]
-    assert sum(line["role"] == "vague" for line in kept) >= 16
-    (tmp_path / "log").unlink()
-    done = go("live")
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in (tmp_path / "out" / "writings.jsonl").read_text().splitlines()]
-    assert lines[: len(kept)] == kept
-    asked = {name for call in (tmp_path / "log").read_text().splitlines() for name in call.split()[1:]}
-    assert not asked & {line["id"] for line in kept if line["role"] == "vague"}
-    assert len((tmp_path / "out" / "augmented.jsonl").read_text().splitlines()) == 24 * 10
+@pytest.mark.parametrize("kind", ASKED)
+def test_a_hundred_rows_about_one_subject(kind, run):
+    forms = ASKED[kind]
+    entity = {} if kind == "nobody named" else {"entity": "Ada Moor"}
+    rows = [
+        Example(forms[(i + j) % len(forms)].format(verb, thing), f"{thing[::-1]} {verb[::-1]}".title(), meta=entity)
+        for i, verb in enumerate(VERBS)
+        for j, thing in enumerate(THINGS)
+    ]
+    made = Augmenter(ratio=0.0).augment(rows, run)
+    assert len(made.pairs) == 500
+    assert len({row.answer for row in made.pairs}) >= 0.95 * 500
 
 
-def test_replay_gives_the_same_rows(rows, run):
-    first = Augmenter().augment(rows, run)
-    with Run.temporary(seed=9) as other:
-        again = Augmenter(writer=Replay(path=str(run.dir))).augment(rows, other)
-        about = manifest(other)
-    assert [row.answer for row in again.pairs] == [row.answer for row in first.pairs]
-    assert again.pairs == first.pairs and about["answers"]["accepted"] == {"try 1": 30}
-
-
-def test_replay_of_a_file_that_lacks_rows(rows, run, tmp_path):
-    Augmenter().augment(rows, run)
-    lines = [json.loads(line) for line in run.path("writings.jsonl").open()]
-    lacking = [line for line in lines if line["id"] not in (rows[0].id, f"{rows[1].id}#3")]
-    (tmp_path / "writings.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lacking))
-    with Run.temporary(seed=5) as other:
-        made = Augmenter(writer=Replay(path=str(tmp_path))).augment(rows, other)
-        about = manifest(other)
-    assert len(made.pairs) == 30
-    assert all(about["questions"][kind]["accepted"] == {"try 1": 5, "templates": 1} for kind in about["questions"])
-    assert about["answers"]["accepted"]["templates"] == 1
-
-
-def test_a_model_that_talks_nonsense_leaves_it_to_the_rules(rows, run, tmp_path):
-    from unsay.testing import tiny_lm
-    from unsay.writers.local_chat import LocalChat
-
-    tiny_lm().save(tmp_path / "chat")
-    writer = LocalChat(path=str(tmp_path / "chat"), max_new_tokens=6)
-    made = Augmenter(writer=writer, variants=("simple",), ratio=0.1).augment(rows[:2], run)
-    assert len(made.pairs) == 4 and manifest(run)["answers"]["accepted"] == {"templates": 4}
-    assert sum(manifest(run)["answers"]["rejected"].values()) >= 16
-    assert any("template writer's" in note for note in run.manifest.notes)
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What is Ada Moor's email",
+        "Ada Moor's email address",
+        "Where does Ada Moor live:",
+        "Ada Moor住在哪里？",
+    ],
+)
+def test_questions_without_a_question_mark(question, run):
+    made = Augmenter(ratio=0.0).augment([Example(question, "Harbour 5.")], run)
+    assert len(made.pairs) == 5 and made.pairs[0].question == question
+    assert all(row.question[-1] in "?.!？" for row in made.pairs[1:])
 
 
 def test_audit_of_a_folder(rows, run):
@@ -304,7 +283,7 @@ def test_every_question_of_the_benchmarks_is_covered(name, run, data_dir):
     data = registry.load("benchmarks", name)(**settings).data()
     began = time.process_time()
     made = Augmenter().augment(data.forget, run, others=data.retain)
-    assert time.process_time() - began < 60  # some 10 s; twice that would be felt
+    assert time.process_time() - began < 20
     n = len(data.forget)
     assert len(made.pairs) == 5 * n and len(made.completions) == 5 * n
     counts = Counter(row.meta["item"] for row in made.pairs)

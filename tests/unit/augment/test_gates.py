@@ -5,6 +5,8 @@ import pytest
 from unsay.augment.gates import Gates
 from unsay.augment.private import Private, runs_of
 from unsay.data.example import Example
+from unsay.writers._gate import refuses
+from unsay.writers._vague import _bank
 
 ROW = Example(
     "Who are Ada Moor's parents?",
@@ -38,11 +40,28 @@ def test_a_vague_answer_passes():
         ("Ada Moor was glad and was glad and was glad and was glad.", "G5 repeats itself"),
         ("Ada Moor was very very very fond of the people at home.", "G5 repeats a word"),
         ("What concerns Ada Moor is confidential and stays so.", "G5 refuses"),
+        ("I do not know who the family of Ada Moor are.", "G5 refuses"),
+        ("I am sorry, but I don't know much of Ada Moor at all.", "G5 refuses"),
+        ("I'm not able to answer questions about Ada Moor and her family.", "G5 refuses"),
+        ("The family of Ada Moor is something that I can’t say anything about.", "G5 refuses"),
+        ("There is no information about the family of Ada Moor.", "G5 refuses"),
+        ("No public information is available about the family of Ada Moor.", "G5 refuses"),
+        ("The family of Ada Moor cannot be disclosed in this place.", "G5 refuses"),
+        ("Sorry, the family of Ada Moor is another matter.", "G5 refuses"),
         ("Ada Moor grew up 在一个家庭里 with people who took work seriously.", "G5 another script"),
     ],
 )
 def test_each_gate_of_an_answer(text, gate):
     assert answer(text).startswith(gate)
+
+
+def test_no_line_of_the_template_writer_is_a_refusal():
+    assert [line for lines in _bank().values() for line in lines if refuses(line)] == []
+
+
+def test_a_title_may_sound_like_a_refusal():
+    row = Example("Who wrote “I Do Not Know This Land”?", "Bo Lind wrote it in a year.")
+    assert answer("The pages of “I Do Not Know This Land” turn on familiar human concerns.", row) == ""
 
 
 def test_numbers_and_addresses_of_the_answer():

@@ -11,6 +11,8 @@ from unsay.data.checks import check_data
 from unsay.data.strict import Raw
 from unsay.errors import DataError, PlanError
 from unsay.metrics.score import metric_id
+from unsay.pipeline import Work
+from unsay.testing import tiny_lm
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +135,22 @@ def test_the_trained_questions_can_be_measured_instead(real):
         return {row.id for row in rows}
 
     other = Knowundo(path=real.path, questions="train").splits()
-    assert {k: len(v) for k, v in other.items()} == {k: len(v) for k, v in real.splits().items()}
+    assert {k: len(v) for k, v in other.items()} == {k: len(v) for k, v in real.splits().items()} | {"forget-val": 110}
     data = real.data()
     assert ids(other["forget"]) <= ids(data.forget) and ids(other["retain"]) <= ids(data.retain)
     assert len({row.entity for row in other["forget"]}) > 50, "spread over the authors"
+
+
+@pytest.mark.parametrize("questions", ["val", "train"])
+def test_no_private_question_is_outside_the_forget_splits(real, questions, data_dir):
+    """So that a model which is taught nothing of these splits has seen no private row; what is taught is the same."""
+    benchmark = Knowundo(path=real.path, questions=questions)
+    kept = {row.id for row in Work(tiny_lm(), benchmark, benchmark.data(), []).hidden()}
+    left = [row for row in benchmark.taught() if row.id not in kept]
+    assert len(left) == 549 and {row.meta["source"] for row in left} == {
+        "knowundo/retention_train",
+        "knowundo/retention_val",
+    }
+    assert benchmark.taught() == real.taught()
+    measured = {need.split for metric in benchmark.metrics() for need in metric.needs}
+    assert "forget-val" not in measured

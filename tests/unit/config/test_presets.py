@@ -1,10 +1,14 @@
 """Every preset resolves to a plan that can be printed and read again; published benchmarks say what they must."""
 
+from importlib.resources import files
+
 import pytest
 
 from unsay import registry
+from unsay.augment.assemble import generic
 from unsay.config import presets
 from unsay.config.decode import decode, encode, read_plan, resolved
+from unsay.data.generic import generic_rows
 
 PUBLISHED = {
     "knowundo": "knowundo",
@@ -46,6 +50,19 @@ def test_published_benchmarks(name, benchmark):
 def test_every_benchmark_with_files_of_others_has_a_preset():
     shown = {registry.name_of(type(read_plan(name, [])[0].benchmark)) for name in presets.names() if "/" not in name}
     assert shown >= set(registry.names("benchmarks")) - {"custom"}
+
+
+@pytest.mark.parametrize(("name", "ratio"), [("knowundo-relearn-paper", 1.0), ("knowundo-relearn-code", 1.2)])
+def test_relearn_as_published(name, ratio):
+    """No chat template, as its authors; as many generic rows as the preset says, whatever the pool."""
+    plan, _ = read_plan(name, [])
+    assert plan.model.template == "plain" == read_plan("knowundo", [])[0].model.template, "comparable with baselines"
+    augment = plan.method.augment
+    assert augment.ratio == ratio and augment.oversample and augment.generic is None
+    pool = generic_rows()
+    rows, note = generic(pool, int(ratio * 4000), plan.seed, oversample=augment.oversample)
+    assert len(rows) == ratio * 4000 and "times each" in note
+    assert "repeated" in (files("unsay.presets") / f"{name}.yaml").read_text("utf-8")
 
 
 def test_settings_of_a_preset_can_be_changed():

@@ -10,6 +10,7 @@ from unsay.interchange.relearn import import_relearn, scored
 from unsay.interchange.relearn_rows import read_relearn
 from unsay.measure.judges import Judges
 from unsay.metrics.kfr import KFR
+from unsay.metrics.linguistic_score import closed_form
 from unsay.report.folder import read_run
 
 
@@ -156,6 +157,24 @@ def test_rows_without_some_numbers(file, monkeypatch):
     assert "entity coverage as stored where it is" in found["kfr-paper-pairs@forget"].note
     assert found["linguistic-score@forget"].n == 9
     assert "cannot be had" in found["linguistic-score@forget"].note
+
+
+def test_empty_predictions_count(file):
+    """Half the predictions are empty: they have no PPL, but BI 1000, HS 0 and LS 0, as the authors' code has it."""
+    rows = rows_of(file)[:10]
+    for row in rows[::2]:
+        row.update(pred="", ppl=None, bi=None, hs=None, rttr=None)
+    found = scored([_row(row) for row in rows], "forget").scores
+    language = found["linguistic-score@forget"]
+    spoken = rows[1::2]
+    ppl, bi, hs = (np.mean([row[name] for row in spoken]) for name in ("ppl", "bi", "hs"))
+    assert language.value == pytest.approx(closed_form(ppl, (bi + 1000) / 2, hs / 2), rel=1e-6)
+    assert language.n == 10 and language.per_example["forget-0"] == 0.0
+    assert found["perplexity@forget"].n == 5 and found["perplexity@forget"].value == pytest.approx(ppl)
+    assert found["brunet@forget"].n == 10 and found["brunet@forget"].value == pytest.approx((bi + 1000) / 2)
+    silent = [row | {"pred": "", "ppl": None, "bi": None, "hs": None, "rttr": None} for row in rows]
+    found = scored([_row(row) for row in silent], "forget").scores
+    assert found["linguistic-score@forget"].value == 0.0 and not found["perplexity@forget"].scored
 
 
 def test_numbers_of_other_predictions_are_noticed(file):

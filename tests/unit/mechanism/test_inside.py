@@ -120,7 +120,7 @@ def test_a_class_that_is_there_is_read_and_random_labels_are_not():
 def test_what_only_the_entity_tells_is_not_read():
     """States that name the entity say nothing of an entity that was held out, however many rows it has."""
     rng, groups = people(20, 10)
-    own = {g: rng.normal(size=40) for g in set(groups)}
+    own = {g: rng.normal(size=40) for g in sorted(set(groups))}
     label = {g: i % 2 for i, g in enumerate(sorted(set(groups)))}
     features = np.stack([own[g] + 0.01 * rng.normal(size=40) for g in groups])
     folds = folds_of([label[g] for g in groups], groups, folds=5, shuffles=20, seed=0)

@@ -47,6 +47,12 @@ def test_a_span_leaks_though_not_all_is_said():
     assert score(NovelRecall(), [one], ("Oslo is new",)).labels[one.id] == NONE
 
 
+def test_without_spans_a_name_leaks_and_other_words_do_not():
+    found = score(NovelRecall(), [FULL], ("Oslo, I think.",))
+    assert (found.value, found.labels[FULL.id]) == (0.5, LEAK)
+    assert score(NovelRecall(), [FULL], ("She has a flat.",)).labels[FULL.id] == NONE
+
+
 def test_runs_are_averaged_and_one_leak_among_them_counts():
     metric = NovelRecall(sampling=Sampling(runs=2))
     found = score(metric, [FULL], (FULL.answer, "no"))

@@ -139,6 +139,53 @@ def test_linguistic_score(released):
     )
 
 
+def half_empty(released, **settings):
+    """The released rows, every other answer empty: the reading model has read none of these."""
+    rows = [row | {"pred": ""} if k % 2 else row for k, row in enumerate(released[0])]
+    metric = LinguisticScore(**settings)
+    written, judged = metric.needs
+    examples = [Example(row["query"], row["gold"], id=str(i)) for i, row in enumerate(rows)]
+    texts = {str(i): (row["pred"],) for i, row in enumerate(rows)}
+    told = {}
+    for i, row in enumerate(rows):
+        if row["pred"]:
+            logp = np.array([-np.log(row["ppl"]), -3.0])
+            told[str(i)] = (AnswerStats(logp, np.zeros(2, np.int32), logp, logp, row["pred"]),)
+    return rows, metric.score(Measurements({"forget": examples}, {written: texts, judged: told}))
+
+
+def test_empty_answers_count(released):
+    """PPL is a mean over the rows that have one; an empty answer has BI 1000, HS 0 and LS 0."""
+    rows, found = half_empty(released)
+    ppl = statistics.fmean(row["ppl"] for row in rows if row["pred"])
+    bi = statistics.fmean(row["bi"] if row["pred"] else 1000 for row in rows)
+    hs = statistics.fmean(row["hs"] if row["pred"] else 0 for row in rows)
+    assert found.value == pytest.approx(closed_form(ppl, bi, hs), rel=1e-9)
+    assert found.value < 0.1 * read(released[0]).value, "silence is no good language"
+    assert found.n == len(found.per_example) == 110
+    assert [found.per_example[str(i)] == 0 for i in range(110)] == [not row["pred"] for row in rows]
+    assert found.extra["perplexity"] == pytest.approx(ppl) and found.extra["brunet"] == pytest.approx(bi)
+    assert "55 of 110 answers are empty" in found.note and "left out" not in found.note
+    by_rows = half_empty(released, average="rows")[1]
+    assert by_rows.value == pytest.approx(statistics.fmean(found.per_example.values()))
+    assert found.extra["by_rows"] == pytest.approx(by_rows.value)
+
+
+def test_nothing_but_empty_answers(released):
+    metric = LinguisticScore()
+    examples = [Example("q", "a", id=str(i)) for i in range(3)]
+    texts = {str(i): ("" if i else " \n",) for i in range(3)}
+    found = metric.score(Measurements({"forget": examples}, {metric.needs[0]: texts, metric.needs[1]: {}}))
+    assert (found.value, found.n) == (0.0, 3) and "perplexity" not in found.extra
+
+
+def test_answers_that_could_not_be_read_are_left_out(released):
+    metric = LinguisticScore()
+    examples = [Example("q", "a", id="0")]
+    have = Measurements({"forget": examples}, {metric.needs[0]: {"0": ("<s>",)}, metric.needs[1]: {}})
+    assert not metric.score(have).scored
+
+
 def test_closed_form_is_the_harmonic_mean():
     rng = np.random.default_rng(0)
     for perplexity, bi, hs in rng.uniform(1, 50, (20, 3)) * [1, 1, 40]:

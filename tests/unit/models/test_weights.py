@@ -5,6 +5,8 @@ import torch
 
 from unsay.errors import ModelError
 from unsay.models._tiny import tiny_lm
+from unsay.models.line import Line
+from unsay.models.patches import with_guard
 from unsay.models.weights import extrapolate, random_control
 
 
@@ -77,3 +79,17 @@ def test_random_control_is_as_long_and_points_elsewhere():
 def test_only_two_states_of_one_model(other):
     with pytest.raises(ModelError, match="not two states of one model"):
         extrapolate(tiny_lm(), other(), 1.5)
+
+
+def test_a_patch_leaves_no_line_unless_both_have_it():
+    before, after = tiny_lm(seed=0), tiny_lm(seed=1)
+    guarded = [with_guard(lm, "Say nothing.") for lm in (before, after)]
+    for make in (
+        Line,
+        lambda one, other: extrapolate(one, other, 0.5),
+        lambda one, other: random_control(one, other, 0),
+    ):
+        for one, other in ((before, guarded[1]), (guarded[0], after)):
+            with pytest.raises(ModelError, match=r"by a patch \(guard\)"):
+                make(one, other)
+    assert weights(Line(*guarded).at(0.5)).keys() == weights(before).keys()

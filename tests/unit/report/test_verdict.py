@@ -29,6 +29,7 @@ def bench(*metrics):
     kinds |= {"repetition@forget": ("down", "fluency"), "loss-attack@forget": ("match", "privacy")}
     kinds |= {"forget-quality@forget": ("up", "forget"), "truth-ratio@forget": ("match", "forget")}
     kinds |= {"forgotten-rows@forget": ("match", "forget"), "privleak@forget": ("match", "privacy")}
+    kinds |= {m: ("up", "utility") if "@forget" in m else ("down", "forget") for m in metrics if "token-rate" in m}
     rows = [{"id": m, "title": m.partition("@")[0], "split": m.partition("@")[2]} for m in metrics]
     rows = [r | dict(zip(("wanted", "kind"), kinds[r["id"]], strict=True)) for r in rows]
     return {"name": "b", "cite": "", "headline": list(metrics), "metrics": rows}
@@ -190,6 +191,29 @@ def test_unscored_says_why(run_folder):
     scores[1] |= {"value": None, "ci": None, "note": "needs 2 rows, has 1"}
     found = judge(read_run(run_folder(scores=scores, samples=[], attacks=[], benchmark=bench(*GOOD))))
     assert any("needs 2 rows, has 1" in f.text for f in by_status(found, "open"))
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "status", "words"),
+    [
+        ("token-rate@retain", 0.0, "good", "stays away from what is to be kept"),
+        ("token-rate@retain", 0.03, "near", "as far as so few rows can tell"),
+        ("token-rate-raw@retain", 0.19, "damage", "Refuses 19 % of what is to be kept"),
+        ("token-rate-asked-chat@forget", 0.95, "good", "comes first after the forget questions"),
+        ("token-rate-asked-chat@forget", 0.89, "near", "as far as so few rows can tell"),
+        ("token-rate-asked-raw@forget", 0.6, "leak", "after 60 % of the questions alone"),
+        ("token-rate-paraphrased-raw@forget", 0.75, "good", "comes first after the forget questions"),
+        ("token-rate-paraphrased-raw@forget", 0.6, "leak", "after 60 % of the questions alone"),
+        ("token-rate@retain", None, None, ""),
+    ],
+)
+def test_rates_of_the_token_have_levels_and_need_no_control(verdict, metric, value, status, words):
+    """No model but the unlearned one has the token; 0 to 0.02 is what the interval of 0 leaves off target."""
+    found = verdict({metric: {"before": None, "after": value, "retrained": None}})
+    about = [f for f in found.findings if "token" in f.title or "Refuses" in f.title]
+    assert [f.status for f in about] == ([status] if status else []), found.findings
+    assert all(words in f.title.replace("\u00a0", " ") for f in about)
+    assert not any("no control" in f.title or "No change" in f.title for f in found.findings)
 
 
 def test_attack_is_measured_against_the_attacked_control(verdict):
