@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from unsay.experiments.precise import choose, precise, siblings
 from unsay.experiments.sequential import cut, sequential
 from unsay.methods.alpha_edit import AlphaEdit
 from unsay.methods.grad_ascent import GradAscent
+from unsay.methods.lunar import Lunar
 from unsay.methods.unierase import UniErase
 from unsay.report.precise import over_forgetting
 from unsay.report.sequential import still_forgotten
@@ -26,6 +28,7 @@ from unsay.testing import facts, knowing_lm
 EDIT = UniErase(value=Value(steps=2), keep_tokens=200, token=Learning(steps=2), again=Learning(steps=1), ridge=1e-3)
 ASCENT = Contender("grad-ascent", GradAscent(), Train(lr=1e-3, epochs=2, batch=4, checkpoint_every=0, precision="fp32"))
 METHODS = (Contender("unierase", EDIT), ASCENT)
+TURN = Contender("lunar", Lunar(layer="1", keep_tokens=200))
 ALONE = (Contender("alpha-edit", AlphaEdit(value=Value(steps=2), keep_tokens=200)), ASCENT)
 
 
@@ -92,11 +95,13 @@ def test_all_requests_are_measured_after_each(walked):
     for walk in found["walks"]:
         assert [step["request"] for step in walk["steps"]] == [1, 2]
         for scores in (*(step["scores"] for step in walk["steps"]), walk["batch"]["scores"], found["before"]):
+            assert "extraction-strength@forget" not in scores, "what no page shows is not measured"
             for name in ("forgetting-effect@request-1", "forgetting-effect@request-2", "probability@forget"):
                 assert math.isfinite(scores[name]["value"])
             assert math.isfinite(scores[found["utility"]]["value"])
         edited = walk["method"] == "unierase"
-        assert (walk["steps"][0]["scores"]["token-rate@retain"]["value"] is not None) == edited
+        for rate in ("token-rate@retain", "token-rate-raw@retain"):
+            assert (walk["steps"][0]["scores"][rate]["value"] is not None) == edited
         assert ("changed_share" in walk["steps"][0]) == edited
     ascent = found["walks"][1]["steps"]
     now, then, start = (
@@ -105,6 +110,45 @@ def test_all_requests_are_measured_after_each(walked):
     )
     assert now[1] < start[1] and start[1] - now[1] > start[2] - now[2], "the first request hit its own rows most"
     assert then[2] < now[2]
+
+
+def test_what_leaks_is_measured_before_and_at_the_end_for_every_method(walked):
+    _, _, found = walked
+    assert set(found["leaks"]) == {"asked", "banned", "the-answer-is"}, "answers of one word cannot be begun with it"
+    for walk in found["walks"]:
+        assert "leaks" not in walk["steps"][0]
+        for end in (walk["steps"][1], walk["batch"]):
+            assert set(end["leaks"]) == set(found["leaks"])
+            assert end["leaks"]["asked"]["value"] == pytest.approx(end["scores"]["probability@forget"]["value"])
+            assert all(0 <= leak["value"] <= 1 and leak["n"] == 8 for leak in end["leaks"].values())
+    asked, banned = (found["walks"][1]["steps"][1]["leaks"][name]["value"] for name in ("asked", "banned"))
+    assert banned != asked
+
+
+def test_requests_of_all_entities_whose_subjects_are_those_of_the_batch(plan, monkeypatch):
+    """No row says its entity, and no request says a name often enough to be found in it alone."""
+    names = ["Ada"] * 3 + ["they"] + ["Bo"] * 3 + ["they"]
+    rows = [
+        replace(row, prompt=f"Is {name}'s {i}?", meta={"entity": f"e{i // 4}"})
+        for i, (name, row) in enumerate(zip(names, facts().forget, strict=True))
+    ]
+    real, seen = experiment.unlearn, []
+
+    def watched(run, method, lm, data):
+        seen.append([(row.entity, row.meta["subject"]) for row in data.forget])
+        return real(run, method, lm, data)
+
+    monkeypatch.setattr(experiment, "unlearn", watched)
+    file = f"{plan.out}-rows.jsonl"
+    Path(file).write_text("\n".join(json.dumps(to_row(row)) for row in rows) + "\n")
+    plan = replace(plan, out=f"{plan.out}-entities", data=replace(plan.data, forget=file))
+    folder = sequential(plan, [TURN], requests=2, rows=4)
+    found = json.loads((folder / "sequential.json").read_text())
+    assert (found["entities"], found["without_subject"]) == (2, 2)
+    every = [("e0", "Ada"), ("e1", "Bo")] * 3 + [("e0", ""), ("e1", "")]
+    assert seen == [every[:4], every[4:], every]
+    assert all("changed_share" in step for step in found["walks"][0]["steps"])
+    assert "about 2 entities, and 2 of 8 (25 %) name no subject" in (folder / "sequential.md").read_text()
 
 
 def test_the_page_of_requests(walked):
@@ -116,6 +160,8 @@ def test_the_page_of_requests(walked):
         "2 requests of 4 rows",
         "unlearning token",
         "| before | ",
+        "| tokens banned |",
+        "raw, retain",
     ):
         assert words in page
     assert (folder / "sequential.svg").read_text().count("<svg") == 1
@@ -146,18 +192,21 @@ def test_one_row_at_a_time(plan):
     plan = replace(plan, out=f"{plan.out}-precise")
     folder = precise(plan, ALONE, rows=2)
     found = json.loads((folder / "precise.json").read_text())
+    assert (found["entities"], found["without_subject"]) == (2, 0)
     assert [row["subject"] for row in found["rows"]] == [1, 2]
     written = {path: path.stat().st_mtime_ns for path in folder.rglob("found.json")}
     assert len(written) == 4
     for walk in found["walks"]:
         for row, trial in zip(found["rows"], walk["trials"], strict=True):
             assert trial["id"] == row["id"] and trial["seconds"] >= 0
+            assert set(trial["leaks"]) == set(row["leaks"]) == {"asked", "banned", "the-answer-is"}
             assert row["before"]["probability@forget"]["n"] == 1 and row["before"]["probability@subject"]["n"] == 3
             assert trial["scores"]["probability@forget"]["value"] != row["before"]["probability@forget"]["value"]
     assert precise(plan, ALONE, rows=2) == folder
     assert written == {path: path.stat().st_mtime_ns for path in folder.rglob("found.json")}
     page = (folder / "precise.md").read_text()
     assert "| grad-ascent |" in page and "over-forgetting" in page and "2 rows of 2 subjects" in page
+    assert "| tokens banned |" in page
     assert not list(folder.glob("*/row-*/model"))
 
 
@@ -182,10 +231,10 @@ def test_rows_of_all_subjects_in_turn():
 
 def test_what_makes_no_sense(plan):
     rows = facts().forget
-    assert [[row.id for row in part] for part in cut(rows, 2, 3)] == [
-        [r.id for r in rows[:3]],
-        [r.id for r in rows[3:6]],
-    ]
+    ids = [row.id for row in rows]  # Ada's four, then Bo's
+    dealt = [ids[0], ids[4], ids[1], ids[5], ids[2], ids[6]]
+    assert [[row.id for row in part] for part in cut(rows, 2, 3)] == [dealt[:3], dealt[3:]]
+    assert [row.id for part in cut([replace(row, meta={}) for row in rows], 2, 4) for row in part] == ids
     with pytest.raises(PlanError, match="need 40 forget rows, and there are 8") as error:
         cut(rows, 10, 4)
     assert error.value.hint == "--requests 2"

@@ -138,9 +138,9 @@ def sequential(
 ) -> None:
     """Requests to forget, one after another, by any method: is what was forgotten first still gone after the last one?
 
-    The forget rows are cut into requests in their order; after each one all requests are measured again, and utility.
-    Beside it the batch: all requests at once. The plan says model, benchmark or rows, teach and train; its method is
-    not used. A preset brings its own method and train.
+    The forget rows are dealt into requests, all entities in turn; after each one all requests are measured again, and
+    utility. Beside it the batch: all requests at once. The plan says model, benchmark or rows, teach and train; its
+    method is not used. A preset brings its own method and train.
 
     [bold]Examples[/bold]
 

@@ -31,3 +31,8 @@ def null_basis(moment: Tensor, share: float, cutoff: float | None = None) -> Ten
             "raise method.energy, or method.cutoff if it is set",
         )
     return vectors[:, weak]
+
+
+def energy(moment: Tensor, basis: Tensor) -> float:
+    """Share of C's trace that lies in the span of U [d, r]."""
+    return float(((moment @ basis) * basis).sum()) / float(moment.diagonal().sum())

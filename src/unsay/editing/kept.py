@@ -42,18 +42,20 @@ def kept(run: Run, name: str, key: str, make: Callable[[], dict[str, Tensor]]) -
     return made
 
 
-def earlier_keys(folder: str) -> dict[str, Tensor]:
-    """Layer → keys [n, d_in] of what an earlier run edited, from its folder; {} for "".
+def kept_by(folder: str, name: str) -> dict[str, Tensor]:
+    """What an earlier run kept under `name` (layer → ``keys`` [n, d_in] that it edited), from its folder; {} for "".
 
     Raises:
-        MethodError: the folder holds no edit.
+        MethodError: the folder holds no such edit.
         DamagedError: its file cannot be read.
     """
     if not folder:
         return {}
-    path = Path(folder).expanduser() / FOLDER / "keys.safetensors"
+    path = Path(folder).expanduser() / FOLDER / f"{name}.safetensors"
     if not path.is_file():
-        raise MethodError(f"{folder} is no run of an editing method: there is no {FOLDER}/keys.safetensors in it")
+        raise MethodError(
+            f"{folder} is no run of an editing method of this kind: there is no {FOLDER}/{path.name} in it"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

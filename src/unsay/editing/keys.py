@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _TOKENS = 4096
 """Padded tokens per forward, which keeps no activations."""
 
+NOTHING_ASKED = "?"
+"""A question whose prompt has nothing in common with others but what the template writes in front."""
+
 Side = Literal["in", "out"]
 Wanted = Mapping[str, tuple[nn.Module, Side]]
 """Name → module, and which side of it."""
@@ -75,16 +78,23 @@ def at_places(
     return out
 
 
-def moments(lm: LM, sequences: Sequence[Sequence[int]], wanted: Wanted, run: Run, label: str) -> dict[str, Moment]:
+def moments(
+    lm: LM, sequences: Sequence[Sequence[int]], wanted: Wanted, run: Run, label: str, opening: Sequence[int] = ()
+) -> dict[str, Moment]:
     """Sums of k kᵀ and of k over all tokens but the first of each sequence, in float64.
 
     The first token is an attention sink: its keys are many times as long as any other and would be all the spectrum.
+    What sequences begin with like `opening` (a system prompt) counts once: its keys are the same in all of them.
     """
     out: dict[str, Moment] = {}
+    alike = [shared(opening, ids) for ids in sequences]
+    begin = [max(1, count) for count in alike]
+    if alike:
+        begin[alike.index(max(alike))] = 1
 
     def read(group: list[int], found: dict[str, Tensor]) -> None:
         for name, states in found.items():
-            real = torch.cat([states[b, 1 : len(sequences[i])] for b, i in enumerate(group)]).double()
+            real = torch.cat([states[b, begin[i] : len(sequences[i])] for b, i in enumerate(group)]).double()
             if name not in out:
                 width = real.shape[1]
                 out[name] = Moment(real.new_zeros(width, width), real.new_zeros(width), 0)
@@ -92,6 +102,11 @@ def moments(lm: LM, sequences: Sequence[Sequence[int]], wanted: Wanted, run: Run
 
     sweep(lm, sequences, wanted, read, run, label)
     return out
+
+
+def shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 class Moment:

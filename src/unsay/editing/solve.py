@@ -43,23 +43,27 @@ def dual(keys: Tensor, image: Tensor, residuals: Tensor, ridge: float) -> Tensor
 def held(
     keys: Tensor, residuals: Tensor, earlier: Tensor | None, ridge: float, image: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """`dual` with λ in units of the keys and the keys of earlier edits held where they are.
+    """`dual` with the keys of earlier edits held where they are.
 
     Args:
         keys: K [n, d_in] float64.
         residuals: R [n, d_out] float64.
         earlier: [m, d_in] float64 that get residuals of 0, or None.
-        ridge: λ as a share of the mean kᵀMk of K.
+        ridge: λ > 0.
         image: K → K·M.
 
     Returns:
         [d_out, d_in] float64.
     """
-    level = float((image(keys) * keys).sum(1).mean())
     if earlier is not None:
         keys = torch.cat([earlier, keys])
         residuals = torch.cat([residuals.new_zeros(len(earlier), residuals.shape[1]), residuals])
-    return dual(keys, image(keys), residuals, ridge * level)
+    return dual(keys, image(keys), residuals, ridge)
+
+
+def level(keys: Tensor, image: Tensor) -> float:
+    """Mean kᵀMk of K [n, d_in], given K·M: what λ is measured in."""
+    return float((image * keys).sum(1).mean())
 
 
 def project(keys: Tensor, basis: Tensor) -> Tensor:

@@ -1,14 +1,14 @@
 """What an edit hangs on: the subject of a row, and the token in its prompt where the subject ends. No torch.
 
-A row's subject is its ``meta["subject"]``, else its entity, where the question says it in these words; else the
-longest name in the question that also stands in another question about the same entity. Without one, the edit hangs on
-the last token of the question.
+A row's subject is its ``meta["subject"]``, else its entity, where the question says it in these words; else the name
+in the question that most questions about the same entity say, the longest of equals, if a third of them do. Without
+one, and where ``meta["subject"]`` is "", the edit hangs on the last token of the question.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -47,20 +47,46 @@ class Request:
 def subjects(rows: Sequence[Example]) -> list[str]:
     """The subject of each row as its question writes it, or `QUESTION`."""
     named = capitals(text for row in rows for text in (row.question, row.answer))
-    about: dict[str, Counter[str]] = defaultdict(Counter)
-    names = [{s.text for s in spans(row.question, named) if s.kind in ("name", "title")} for row in rows]
-    for row, found in zip(rows, names, strict=True):
-        about[row.entity].update(found)
-    return [_subject(row, found, about[row.entity]) for row, found in zip(rows, names, strict=True)]
+    about: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        about[row.entity].append(row.question)
+    names = {entity: _repeated(questions, named, entity) for entity, questions in about.items()}
+    return [_subject(row, names[row.entity]) for row in rows]
 
 
-def _subject(row: Example, names: set[str], about: Counter[str]) -> str:
-    for given in (str(row.meta.get("subject", "") or ""), row.entity):
-        hit = re.search(rf"(?<!\w){re.escape(given)}(?!\w)", row.question, re.IGNORECASE) if given else None
-        if hit:
+def pinned(rows: Sequence[Example]) -> list[Example]:
+    """`rows` with the subjects found among all of them, so that any part of them hangs on the same."""
+    return [
+        replace(row, meta={**row.meta, "subject": subject}) for row, subject in zip(rows, subjects(rows), strict=True)
+    ]
+
+
+def _repeated(questions: Sequence[str], named: frozenset[str], entity: str) -> list[str]:
+    """Names by how many of the questions say them, then by length. Rows without an entity need not share one."""
+    names = {s.text for question in questions for s in spans(question, named) if s.kind in ("name", "title")}
+    said = {name: sum(_says(question, name) for question in questions) for name in names}
+    least = max(2.0, len(questions) / 3 if entity else 2.0)
+    return sorted((n for n in names if said[n] >= least), key=lambda n: (said[n], len(n), n), reverse=True)
+
+
+def _subject(row: Example, names: Sequence[str]) -> str:
+    given = row.meta.get("subject")
+    if given == QUESTION:
+        return QUESTION
+    for known in (str(given or ""), row.entity):
+        if known and (hit := _mention(known).search(row.question)):
             return hit[0]
-    repeated = [name for name in names if about[name] > 1]
-    return max(repeated, key=lambda name: (len(name), name), default=QUESTION)
+    return next((name for name in names if _says(row.question, name)), QUESTION)
+
+
+def _says(question: str, name: str) -> bool:
+    """Whether `name` stands there as whole words, as it is written: in lower case it may be an ordinary word."""
+    return name in question and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", question) is not None
+
+
+def _mention(name: str) -> re.Pattern[str]:
+    """Matches `name` as whole words, in whatever case."""
+    return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
 
 
 def requests(
@@ -112,7 +138,7 @@ def place(prompt: Prompt, subject: str, template: Template) -> Place:
     start = text.rfind(question.strip())
     end = len(text) if start < 0 else start + len(question.strip())
     if subject:
-        mentions = [m.end() for m in re.finditer(re.escape(subject), text[:end], re.IGNORECASE)]
+        mentions = [m.end() for m in _mention(subject).finditer(text, 0, end)]
         end = mentions[-1] if mentions else end
     inside = [i for i, (a, b) in enumerate(spans_of) if a < end and b > a]
     return Place(tuple(ids), inside[-1] if inside else len(ids) - 1)

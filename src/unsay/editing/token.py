@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,9 @@ class Learning:
     steps: int
     batch: int = 4
     lr: float = 3e-2
-    """Of Adam, falling to 0 linearly."""
+    """Of Adam."""
+    schedule: Literal["linear", "constant"] = "linear"
+    """The rate falls to 0, or stays."""
     guard: float = 1.0
     """μ."""
     aim: float = 0.0
@@ -271,8 +273,8 @@ class _Learner:
         with self._run.progress("token", how.steps, "steps") as bar:
             for step in range(how.steps):
                 self._run.check_stop()
-                for group in optimizer.param_groups:
-                    group["lr"] = how.lr * (1 - step / how.steps)
+                if how.schedule == "linear":
+                    optimizer.param_groups[0]["lr"] = how.lr * (1 - step / how.steps)
                 if len(queue) < how.batch:
                     queue += torch.randperm(len(self._pairs), generator=order).tolist()
                 batch, queue = queue[: how.batch], queue[how.batch :]

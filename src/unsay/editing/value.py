@@ -1,6 +1,6 @@
 r"""What the edited layer should give at the end of a subject, so that the model goes on with the target.
 
-    δ* = argmin  mean_j −log p(target | prompt_j; h += δ)/|target| + λ_KL·KL(p₀ ‖ p_δ) + λ_wd·‖δ‖/‖h‖²,   ‖δ‖ ≤ γ·‖h‖
+    δ* = argmin  mean_j −log p(target | prompt_j; h += δ)/|target| + λ_KL·KL(p_δ ‖ p₀) + λ_wd·‖δ‖/‖h‖²,   ‖δ‖ ≤ γ·‖h‖
     z* = h + δ*          h: output of the layer where the subject ends, mean over the subject's prompts
 
 Source   Meng, Bau, Andonian, Belinkov (2022). Locating and Editing Factual Associations in GPT. arXiv:2202.05262,
@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -115,13 +116,12 @@ class _Group:
 
     def optimise(self) -> tuple[Tensor, Tensor]:
         how, count, device = self._how, len(self._wishes), self._lm.device
-        likely = torch.zeros(count)
         since = [0] * count  # prompts in a row after which the target was likely enough
         active = list(range(count))
         h = self._clean(self._rows(0, active))
         delta = torch.zeros_like(h, requires_grad=True)
         optimizer = torch.optim.Adam([delta], lr=how.lr)
-        for step in range(how.steps + 1):  # the last one only looks
+        for step in range(how.steps):
             self._run.check_stop()
             rows = self._rows(step, active)
             logp = self._logps(rows, delta)
@@ -130,10 +130,9 @@ class _Group:
             per = torch.zeros(count, device=device).index_add(0, owner, logp) / counts.clamp(min=1)
             worst = torch.ones(count, device=device).scatter_reduce(0, owner, logp.detach().exp(), "amin").tolist()
             for i in active:
-                likely[i] = float(per[i].detach().exp())
                 since[i] = since[i] + int(counts[i]) if worst[i] >= how.enough else 0
             active = [i for i in active if since[i] < len(self._wishes[i].request.places)]
-            if step == how.steps or not active:
+            if not active:
                 break
             going = torch.zeros(count, dtype=torch.bool, device=device)
             going[active] = True
@@ -146,7 +145,18 @@ class _Group:
                 bound = how.clamp * h.norm(dim=1, keepdim=True)
                 delta.mul_((bound / delta.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0))
                 delta.copy_(torch.where(going[:, None], delta, kept))
-        return delta.detach(), likely
+        return delta.detach(), self._reached(delta.detach())
+
+    @torch.no_grad()
+    def _reached(self, delta: Tensor) -> Tensor:
+        """[requests] how likely the targets' tokens are after all prompts, not those of the last step alone."""
+        rows = [(i, place) for i, wish in enumerate(self._wishes) for place in wish.request.places]
+        logp = delta.new_empty(len(rows))
+        for group in groups([len(self._text(i, place)[0]) for i, place in rows], _TOKENS):
+            self._run.check_stop()
+            self._begun.clear()  # all prompts at once may be too many to keep
+            logp[group] = self._logps([rows[n] for n in group], delta)
+        return torch.stack([part.mean().exp() for part in logp.split([len(w.request.places) for w in self._wishes])])
 
     def _rows(self, step: int, active: Sequence[int]) -> list[tuple[int, Place]]:
         """(request, prompt) of one step: the next `prompts` of each request that is not done, round and round."""
@@ -197,7 +207,7 @@ class _Group:
                 self._before = dict(zip(owner, before, strict=True))
             before = torch.stack([self._before[i] for i in owner])
             now = self._logits(delta[owner], texts, where).log_softmax(-1)
-            total = total + how.kl_weight * (before.exp() * (before - now)).sum()
+            total = total + how.kl_weight * (now.exp() * (now - before)).sum()
         return total
 
     def _logits(self, delta: Tensor, texts: Sequence[Text], where: Sequence[tuple[int, int]]) -> Tensor:
@@ -269,9 +279,9 @@ def _essence(request: Request, lm: LM) -> Place | None:
 def first_tokens(lm: LM, asked: Sequence[tuple[tuple[int, ...], int]], run: Run) -> dict[str, float]:
     """How often a token is the model's first choice after a prompt, and how likely it is, over (prompt ids, token).
 
-    Of many prompts, `_ASKED` evenly chosen ones; `n` says how many.
+    Of many prompts, `_ASKED` drawn ones, always the same; `n` says how many.
     """
-    asked = [asked[i * len(asked) // _ASKED] for i in range(_ASKED)] if len(asked) > _ASKED else asked
+    asked = Random(0).sample(asked, _ASKED) if len(asked) > _ASKED else asked
     hits, likely = 0, 0.0
     with torch.no_grad(), working(lm.model, run.train.precision, lm.device):
         for group in groups([len(ids) for ids, _ in asked], _TOKENS):

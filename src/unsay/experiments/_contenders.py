@@ -10,11 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
+from ..attacks._attack import Probe
+from ..attacks.prefill import Prefill
+from ..attacks.token_suppressed import TokenSuppressed
 from ..config import presets
 from ..config.decode import encode, read_plan, resolved
 from ..config.plan import Train
-from ..data.example import Example, ForgetData
-from ..errors import PlanError
+from ..data.example import Example, ForgetData, rows_fingerprint
+from ..editing.subjects import QUESTION
+from ..errors import MethodError, PlanError
 from ..measure.evaluator import Evaluator
 from ..metrics.model_utility import ModelUtility
 from ..metrics.probability import Probability
@@ -25,6 +29,7 @@ from ..pipeline import Work
 from ..runs.run import Run
 from ..runs.store import Store
 from ..scoring import numbers
+from ..subjects import Subject
 
 if TYPE_CHECKING:
     from ..methods._protocol import Method
@@ -71,14 +76,60 @@ def contenders(names: Iterable[str]) -> list[Contender]:
 
 
 def unlearn(run: Run, method: Method, lm: LM, data: ForgetData) -> tuple[LM, dict[str, Any]]:
-    """The unlearned model; what it took: ``seconds`` and, of an edit, ``changed_share``."""
+    """The unlearned model; what it took: ``seconds`` and, of an edit that says so, ``changed_share``."""
     began = time.monotonic()
     after = method.unlearn(lm, data, run)
     about: dict[str, Any] = {"seconds": round(time.monotonic() - began, 2)}
     edit = run.path("edit", "edit.json")
-    if edit.is_file():
-        about["changed_share"] = json.loads(edit.read_text(encoding="utf-8"))["changed_share"]
-    return after, about
+    share = json.loads(edit.read_text(encoding="utf-8")).get("changed_share") if edit.is_file() else None
+    return after, about if share is None else about | {"changed_share": share}
+
+
+def leaks(run: Run, lm: LM, rows: Sequence[Example], tag: str) -> dict[str, Any]:
+    """What comes back of the answers when control tokens are banned, and when the answer is begun: label → probability.
+
+    Without training, and for every method alike: ``asked`` is the plain question.
+
+    Args:
+        run: Progress and signals.
+        lm: The model under attack; left as it is.
+        rows: Forgotten rows.
+        tag: For progress bars.
+    """
+    data, found = ForgetData(forget=rows), {}
+    every = [Probe("asked", lm, at=0)]
+    for attack in (TokenSuppressed(), Prefill()):
+        try:
+            every += attack.probes(lm, data, run)
+        except MethodError as error:  # a tokenizer without a control token, rows without a question
+            run.note(error.message)
+    for probe in every:
+        splits = {"forget": rows, **(probe.splits or {})}
+        scores = measured(run, splits, [Probability()], f"{tag}, {probe.label}", lm=probe.lm)
+        found[probe.label] = scores[metric_id(Probability())]
+    return found
+
+
+def leaks_before(run: Run, before: Subject, groups: Sequence[Sequence[Example]]) -> list[dict[str, Any]]:
+    """`leaks` of the model before, for each group of rows; kept in the run folder."""
+    file = run.path("leaks-before.json")
+    key = digest([before.fingerprint, [rows_fingerprint(rows) for rows in groups]])
+    with run.stage("leaks before", key=key) as stage:
+        if not stage.done:
+            run.write_json(file.name, [leaks(run, before.load(), rows, "before") for rows in groups])
+            before.drop()
+    found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def about(rows: Sequence[Example]) -> dict[str, int]:
+    """How many ``entities`` the rows are about, and how many rows have no subject that an edit could hang on.
+
+    Args:
+        rows: With their subjects pinned.
+    """
+    without = sum(row.meta["subject"] == QUESTION for row in rows)
+    return {"entities": len({row.entity or row.id for row in rows}), "without_subject": without}
 
 
 def utility(work: Work) -> Metric:
@@ -90,8 +141,14 @@ def utility(work: Work) -> Metric:
 
 
 def off_target(splits: Mapping[str, Sequence[Example]]) -> list[Metric]:
-    """How often the unlearning token comes where it should not, by split."""
-    return [TokenRate(split=name) for name, rows in splits.items() if rows and name not in _NOT_KEPT]
+    """How often the unlearning token comes where it should not, by split, in the model's template and as plain text."""
+    kept = [name for name, rows in splits.items() if rows and name not in _NOT_KEPT]
+    return [rate for name in kept for rate in anywhere(name)]
+
+
+def anywhere(split: str) -> tuple[Metric, Metric]:
+    """How often the unlearning token comes in a split, in the model's template and as plain text."""
+    return TokenRate(split=split), TokenRate(split=split, form="raw", label="token-rate-raw")
 
 
 def on_target() -> list[Metric]:

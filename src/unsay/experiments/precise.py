@@ -1,8 +1,9 @@
 """One example to forget, and what else goes with it: the same subject's other questions, the rest, by any method.
 
 A few forget rows of as many subjects as there are, each forgotten on its own from the model before. Measured: the row
-and its rewordings; the other forget rows about the same subject, which the method is neither asked to forget nor given
-to keep, and which should stay; retain rows and utility.
+and its rewordings; what comes back of it when control tokens are banned and when the answer is begun; the other forget
+rows about the same subject, which the method is neither asked to forget nor given to keep, and which should stay;
+retain rows and utility. The subjects that edits hang on are found among all forget rows.
 
 Paper: the precise setting of UniErase (arXiv:2505.15674), for every method alike.
 Differs: the same subject's other questions are the point; the paper does not ask them.
@@ -21,6 +22,7 @@ from typing import Any
 from ..config.decode import resolved
 from ..config.plan import Plan
 from ..data.example import Example
+from ..editing.subjects import pinned
 from ..errors import CollapseError, PlanError
 from ..metrics.forgetting_effect import ForgettingEffect
 from ..metrics.paraphrase_probability import ParaphraseProbability
@@ -28,7 +30,6 @@ from ..metrics.probability import Probability
 from ..metrics.refusal_rate import RefusalRate
 from ..metrics.rouge import Rouge
 from ..metrics.score import Metric, metric_id
-from ..metrics.token_rate import TokenRate
 from ..naming import derive_seed, digest
 from ..pipeline import Work, prepare
 from ..report.precise import write_precise
@@ -36,7 +37,19 @@ from ..runs.reporter import Reporter
 from ..runs.run import Run
 from ..subjects import Subject, Subjects
 from ..training.trainer import discard_checkpoints
-from ._contenders import Contender, answer_tokens, measured, off_target, on_target, unlearn, utility
+from ._contenders import (
+    Contender,
+    about,
+    answer_tokens,
+    anywhere,
+    leaks,
+    leaks_before,
+    measured,
+    off_target,
+    on_target,
+    unlearn,
+    utility,
+)
 
 
 @dataclass(frozen=True)
@@ -82,15 +95,16 @@ def precise(
     if plan.model.adapter is not None:
         raise PlanError("one example at a time changes whole weights", "leave model.adapter out")
     work = prepare(plan)
-    chosen = choose(work.data.forget, rows, plan.seed)
+    chosen = choose(pinned(work.data.forget), rows, plan.seed)
     with Run.start(plan, command=command, reporter=reporter, overwrite=overwrite) as run:
         models = Subjects(run, work.base, work.benchmark.taught() if plan.teach else ())
         bench = _Bench(work, models.before(), _metrics(work))
-        found: dict[str, Any] = {"utility": metric_id(utility(work)), "rows": [], "walks": []}
+        found: dict[str, Any] = {"utility": metric_id(utility(work)), "rows": [], **about(chosen), "walks": []}
         names = list(dict.fromkeys(row.entity for row in chosen))
-        for row in chosen:
+        for row, leaking in zip(chosen, leaks_before(run, bench.before, [[row] for row in chosen]), strict=True):
             before = bench.scores(run, row, "before", fingerprint=bench.before.fingerprint, load=bench.before.load)
-            found["rows"].append({"id": row.id, "subject": names.index(row.entity) + 1, "before": before})
+            number = names.index(row.entity) + 1
+            found["rows"].append({"id": row.id, "subject": number, "before": before, "leaks": leaking})
         bench.before.drop()
         for contender in methods:
             trials = [_trial(run, bench, contender, row) for row in chosen]
@@ -139,7 +153,7 @@ def _metrics(work: Work) -> tuple[Metric, ...]:
         Rouge(split="subject", max_new_tokens=words),
         RefusalRate(split="subject", max_new_tokens=words),
         *on_target(),
-        TokenRate(split="subject"),
+        *anywhere("subject"),
         *off_target(work.benchmark.splits()),
         Probability(split="retain"),
         utility(work),
@@ -149,15 +163,17 @@ def _metrics(work: Work) -> tuple[Metric, ...]:
 def _trial(run: Run, bench: _Bench, contender: Contender, row: Example) -> dict[str, Any]:
     """One row forgotten by one method."""
     data = dataclasses.replace(bench.work.data, forget=(row,))
-    key = contender.key(bench.before.fingerprint, data.fingerprint(), run.seed, run.plan.train)
+    about_it = [data.fingerprint(), row.meta["subject"]]
+    key = contender.key(bench.before.fingerprint, about_it, run.seed, run.plan.train)
     sub = run.sub(f"{contender.label}/row-{digest([row.id, row.prompt, row.answer], 6)}", train=contender.train)
     file = sub.path("found.json")
     with run.stage(f"{contender.label} row {sub.dir.name[4:]}", key=key) as stage:
         if not stage.done:
             try:
-                after, about = unlearn(sub, contender.method, bench.before.load(), data)
+                after, took = unlearn(sub, contender.method, bench.before.load(), data)
                 discard_checkpoints(sub)
-                found = {**about, "scores": bench.scores(sub, row, "after", lm=after)}
+                found = {**took, "scores": bench.scores(sub, row, "after", lm=after)}
+                found["leaks"] = leaks(sub, after, [row], "after")
             except CollapseError as error:
                 run.note(f"{contender.label} broke the model on one row: {error.message}")
                 found = {"collapsed": error.message}

@@ -1,9 +1,10 @@
 """Requests to forget, one after another, by any method: is what was forgotten first still gone after the last one?
 
-The forget rows are cut into requests in their order. Every method forgets one request after the other, each from the
-model that the last one left; after each, all requests are measured again, those that were not made yet as well, and
-utility. Beside it the batch: all requests at once, from the model before. Editing methods are given the keys of their
-earlier edits (``method.previous``).
+The forget rows are dealt into requests, all entities in turn. Every method forgets one request after the other, each
+from the model that the last one left; after each, all requests are measured again, those that were not made yet as
+well, and utility. Beside it the batch: all requests at once, from the model before. Methods that can are told of their
+earlier requests (``method.previous``), and the subjects of edits are found among all forget rows, so that a row hangs
+on the same in either. At the end, what comes back when control tokens are banned and when answers are begun.
 
 Paper: the sequential and the batch setting of UniErase (arXiv:2505.15674), for every method alike.
 """
@@ -13,14 +14,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config.decode import resolved
 from ..config.plan import Plan
 from ..data.example import Example, ForgetData, rows_fingerprint
+from ..editing.subjects import pinned
 from ..errors import CollapseError, DamagedError, PlanError
-from ..metrics.extraction_strength import ExtractionStrength
 from ..metrics.forgetting_effect import ForgettingEffect
 from ..metrics.probability import Probability
 from ..metrics.score import Metric, metric_id
@@ -32,7 +34,18 @@ from ..runs.reporter import Reporter
 from ..runs.run import Run
 from ..subjects import Subject, Subjects
 from ..training.trainer import discard_checkpoints
-from ._contenders import Contender, answer_tokens, measured, off_target, on_target, unlearn, utility
+from ._contenders import (
+    Contender,
+    about,
+    answer_tokens,
+    leaks,
+    leaks_before,
+    measured,
+    off_target,
+    on_target,
+    unlearn,
+    utility,
+)
 
 if TYPE_CHECKING:
     from ..models.lm import LM
@@ -48,6 +61,11 @@ class _Bench:
     before: Subject
     splits: Mapping[str, Sequence[Example]]
     metrics: tuple[Metric, ...]
+
+    @property
+    def rows(self) -> list[list[object]]:
+        """What the requests depend on."""
+        return [[rows_fingerprint(part), [row.meta["subject"] for row in part]] for part in self.parts]
 
     def scores(self, run: Run, tag: str, **model: Any) -> dict[str, Any]:
         return measured(run, self.splits, self.metrics, tag, **model)
@@ -85,7 +103,7 @@ def sequential(
     if plan.model.adapter is not None:
         raise PlanError("requests one after another change whole weights", "leave model.adapter out")
     work = prepare(plan)
-    parts = cut(work.data.forget, requests, rows)
+    parts = cut(pinned(work.data.forget), requests, rows)
     asked = tuple(row for part in parts for row in part)
     splits = {**work.benchmark.splits(), "forget": asked, **{f"request-{i}": p for i, p in enumerate(parts, 1)}}
     with Run.start(plan, command=command, reporter=reporter, overwrite=overwrite) as run:
@@ -94,7 +112,7 @@ def sequential(
         before = bench.scores(run, "before", fingerprint=bench.before.fingerprint, load=bench.before.load)
         bench.before.drop()
         found: dict[str, Any] = {"requests": requests, "rows": rows, "utility": metric_id(utility(work))}
-        found |= {"before": before, "walks": []}
+        found |= {"before": before, "leaks": leaks_before(run, bench.before, [asked])[0], **about(asked), "walks": []}
         for contender in methods:
             steps = _walk(run, bench, contender)
             found["walks"].append({"method": contender.label, "steps": steps, "batch": _batch(run, bench, contender)})
@@ -104,7 +122,7 @@ def sequential(
 
 
 def cut(rows: Sequence[Example], requests: int, size: int) -> tuple[tuple[Example, ...], ...]:
-    """The first rows as requests of equal size.
+    """Requests of equal size, to which the entities give a row each in turn.
 
     Raises:
         PlanError: fewer than two requests, or more than there are rows for.
@@ -116,7 +134,11 @@ def cut(rows: Sequence[Example], requests: int, size: int) -> tuple[tuple[Exampl
             f"{requests} requests of {size} rows need {requests * size} forget rows, and there are {len(rows)}",
             f"--requests {len(rows) // size}" if len(rows) >= 2 * size else "--rows-a-request 1",
         )
-    return tuple(tuple(rows[i * size : (i + 1) * size]) for i in range(requests))
+    piles: dict[str, list[Example]] = {}
+    for row in rows:
+        piles.setdefault(row.entity or row.id, []).append(row)
+    dealt = [row for turn in zip_longest(*piles.values()) for row in turn if row is not None]
+    return tuple(tuple(dealt[i * size : (i + 1) * size]) for i in range(requests))
 
 
 def _metrics(work: Work, requests: int) -> tuple[Metric, ...]:
@@ -125,7 +147,6 @@ def _metrics(work: Work, requests: int) -> tuple[Metric, ...]:
     return (
         *(ForgettingEffect(split=split, max_new_tokens=words) for split in every),
         *(Probability(split=split) for split in every),
-        ExtractionStrength(),
         *on_target(),
         *off_target(work.benchmark.splits()),
         Probability(split="retain"),
@@ -137,8 +158,7 @@ def _walk(run: Run, bench: _Bench, contender: Contender) -> list[dict[str, Any]]
     """What was measured after each request; fewer than there are where the model broke."""
     steps: list[dict[str, Any]] = []
     label, last = contender.label, len(bench.parts)
-    all_rows = [rows_fingerprint(part) for part in bench.parts]
-    key = contender.key(bench.before.fingerprint, bench.data.fingerprint(), run.seed, run.plan.train, all_rows)
+    key = contender.key(bench.before.fingerprint, bench.data.fingerprint(), run.seed, run.plan.train, bench.rows)
     previous: Path | None = None
     for number, part in enumerate(bench.parts, 1):
         key = digest([key, number])
@@ -161,19 +181,20 @@ def _walk(run: Run, bench: _Bench, contender: Contender) -> list[dict[str, Any]]
 def _step(
     sub: Run, bench: _Bench, contender: Contender, part: tuple[Example, ...], previous: Path | None
 ) -> dict[str, Any]:
-    from ..methods._edit import Editing
-
     method = contender.method
-    if previous is not None and isinstance(method, Editing):
-        method = dataclasses.replace(method, previous=str(previous))
+    if previous is not None and hasattr(method, "previous"):
+        method = dataclasses.replace(method, previous=str(previous))  # type: ignore[type-var]
     data = dataclasses.replace(bench.data, forget=part)
     try:
-        after, about = unlearn(sub, method, _start(bench, previous), data)
+        after, took = unlearn(sub, method, _start(bench, previous), data)
     except CollapseError as error:
         return {"collapsed": error.message}
     after.save(sub.path("model"))
     discard_checkpoints(sub)
-    return {**about, "scores": bench.scores(sub, "after", lm=after)}
+    found = {**took, "scores": bench.scores(sub, "after", lm=after)}
+    if part is bench.parts[-1]:
+        found["leaks"] = leaks(sub, after, bench.splits["forget"], "after")
+    return found
 
 
 def _start(bench: _Bench, previous: Path | None) -> LM:
@@ -194,16 +215,16 @@ def _start(bench: _Bench, previous: Path | None) -> LM:
 def _batch(run: Run, bench: _Bench, contender: Contender) -> dict[str, Any]:
     """All requests at once."""
     data = dataclasses.replace(bench.data, forget=bench.splits["forget"])
-    all_rows = [rows_fingerprint(part) for part in bench.parts]
-    key = contender.key(bench.before.fingerprint, data.fingerprint(), run.seed, run.plan.train, all_rows)
+    key = contender.key(bench.before.fingerprint, data.fingerprint(), run.seed, run.plan.train, bench.rows)
     sub = run.sub(f"{contender.label}/batch", train=contender.train)
     file = sub.path("found.json")
     with run.stage(f"{contender.label} batch", key=key) as stage:
         if not stage.done:
             try:
-                after, about = unlearn(sub, contender.method, _start(bench, None), data)
+                after, took = unlearn(sub, contender.method, _start(bench, None), data)
                 discard_checkpoints(sub)
-                found = {**about, "scores": bench.scores(sub, "after", lm=after)}
+                found = {**took, "scores": bench.scores(sub, "after", lm=after)}
+                found["leaks"] = leaks(sub, after, bench.splits["forget"], "after")
             except CollapseError as error:
                 found = {"collapsed": error.message}
             sub.write_json(file.name, found)

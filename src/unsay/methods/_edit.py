@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ from torch import Tensor
 
 from ..data.generic import generic_rows
 from ..data.template import Template
-from ..editing.kept import FOLDER, earlier_keys, kept
-from ..editing.spread import spread
+from ..editing.kept import FOLDER, kept, kept_by
+from ..editing.keys import NOTHING_ASKED, shared
+from ..editing.solve import held, level
+from ..editing.spread import InUse, spread
 from ..editing.subjects import QUESTION, Request, as_text, requests
 from ..editing.value import Value, Wish, first_tokens, values
 from ..errors import MethodError, PlanError
@@ -36,11 +39,14 @@ if TYPE_CHECKING:
 OPENINGS = ("I have a question.",)
 """Put in front of some questions, so that keys hold in more than one context."""
 _SHOWN = 12
+_WEAK = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Editing:
-    """An edit at the end of the subjects of the forget rows. Of ``train`` it reads ``micro_tokens`` alone."""
+    """An edit at the end of the subjects of the forget rows. Of ``train`` it reads ``micro_tokens`` and
+    ``precision``; ``data.max_length`` cuts the rows to keep.
+    """
 
     layer: str = "1/4"
     """The last decoder layer that changes: its number from 0, or a share of the depth."""
@@ -48,22 +54,26 @@ class Editing:
     """How many layers change: layer − span + 1 … layer."""
     ridge: float = 0.1
     """λ, in units of the mean |kᵀMk| of the keys."""
+    ridge_absolute: float | None = None
+    """λ itself, as AlphaEdit's code and those built on it give it (10 for 8B parameters); None is `ridge`."""
     together: bool = True
     """One value for all rows of a subject, whose keys hardly differ; false finds one for each row."""
     raw: bool = False
     """Edit the questions as plain text, too, where the model has a chat template."""
     value: Value = field(default_factory=Value)
     """How the values are found."""
-    keep_tokens: int = 10_000
-    """Tokens of retain and bundled everyday rows that tell which directions are in use."""
+    keep_tokens: int | None = None
+    """Tokens of retain and bundled everyday rows that tell which directions are in use, a fifth of them held out; None
+    is 10 for each input of the layer, and at least 15,000, as far as the rows go.
+    """
     previous: str = ""
     """Folder of an earlier editing run whose edits are to stay."""
     writer: Writer = field(default_factory=Templates)
     """Who writes refusals for rows that bring none."""
 
     def __post_init__(self) -> None:
-        for name in ("span", "ridge", "keep_tokens"):
-            if getattr(self, name) <= 0:
+        for name in ("span", "ridge", "ridge_absolute", "keep_tokens"):
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise PlanError(f"{name}: should be positive, got {getattr(self, name)!r}")
 
     def unlearn(self, lm: LM, data: ForgetData, run: Run) -> LM:
@@ -86,7 +96,9 @@ class Editing:
         with steady_heap():
             subject, target = self.ready(subject, told, data, run)
             wishes = [Wish(request, target(request)) for request in found]
-            self.write(subject, wishes, data, run, digest([lm.fingerprint(), data.fingerprint(), self, run.seed]))
+            subjects = [(request.subject, len(request.rows)) for request in found]
+            about = [self, run.seed, run.train.precision, run.plan.data.max_length, subjects]
+            self.write(subject, wishes, data, run, digest([lm.fingerprint(), data.fingerprint(), *about]))
             return self.settle(subject, told, data, run)
 
     def ready(
@@ -111,16 +123,26 @@ class Editing:
         """What is left to do after the edit."""
         return subject
 
-    def change(self, keys: Tensor, residuals: Tensor, moment: Tensor, earlier: Tensor | None) -> Tensor:
-        """ΔW [d_out, d_in] float64 of one layer.
+    def change(
+        self, keys: Tensor, residuals: Tensor, usual: InUse, earlier: Tensor | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """ΔW [d_out, d_in] float64 of one layer, and what ``edit.json`` should say about it.
 
         Args:
             keys: [n, d_in] float64.
             residuals: [n, d_out] float64.
-            moment: E[k kᵀ] [d_in, d_in] float64 of what is to be kept.
+            usual: Keys to keep.
             earlier: [m, d_in] float64 keys of earlier edits, or None.
         """
         raise NotImplementedError
+
+    def solved(
+        self, keys: Tensor, residuals: Tensor, earlier: Tensor | None, image: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, dict[str, float]]:
+        """ΔW in the metric of `image` (K → K·M), and λ as ``ridge``."""
+        absolute = self.ridge_absolute
+        ridge = self.ridge * level(keys, image(keys)) if absolute is None else absolute
+        return held(keys, residuals, earlier, ridge, image), {"ridge": ridge}
 
     def plain(self, lm: LM) -> Template | None:
         """The form of questions as plain text, where they are edited in it besides the model's own."""
@@ -148,22 +170,35 @@ class Editing:
                 "method.layer below the last",
             )
         members, likely = [wish.request for wish in wishes], found["likely"].tolist()
-        keep = keep_ids(subject, data, self.keep_tokens, run)
+        if weak := sum(p < _WEAK for p in likely):
+            run.note(
+                f"the values of {weak} of {len(likely)} requests leave their target less than half likely, and so the "
+                "edit cannot bring it about: raise method.value.steps"
+            )
         delta = found["delta"].to(subject.device)
-        keys = spread(subject, layers, members, delta, keep, earlier_keys(self.previous), self.change, run)
+        wanted = self.keep_tokens or max(10 * modules[0].weight.numel() // delta.shape[1], 15_000)
+        keep = keep_ids(subject, data, wanted, run, self.plain(subject))
+        before_it = kept_by(self.previous, "keys")
+        keys, solves = spread(subject, layers, members, delta, keep, before_it, self.change, run)
         kept(run, "keys", key, lambda: keys)
-        changed = sum(int((module.weight != old).sum()) for module, old in zip(modules, before, strict=True))
         report = {
             "layers": list(layers),
-            "changed_share": changed / sum(parameter.numel() for parameter in subject.model.parameters()),
+            "changed_share": changed_share(subject, modules, before),
             "first_token": {"before": first, "with_values": _mean(likely), "after": first_tokens(subject, asked, run)},
+            "solves": solves,
             "requests": [
                 {"subject": request.subject, "rows": [row.id for row in request.rows], "likely_with_value": p}
                 for request, p in zip(members, likely, strict=True)
             ],
         }
         run.write_json(f"{FOLDER}/edit.json", report)
-        run.log(**{name: value for name, value in report.items() if name != "requests"})
+        run.log(**{name: value for name, value in report.items() if name not in ("requests", "solves")})
+
+
+def changed_share(lm: LM, modules: Sequence[Any], before: Sequence[Tensor]) -> float:
+    """Share of all parameters that are no longer what they were in the weights of `modules`."""
+    changed = sum(int((module.weight != old).sum()) for module, old in zip(modules, before, strict=True))
+    return changed / sum(parameter.numel() for parameter in lm.model.parameters())
 
 
 def refuse_adapters(lm: LM) -> None:
@@ -188,26 +223,43 @@ def show(run: Run, found: Sequence[Request], rows: int) -> None:
     without = sum(len(request.rows) for request in found if request.subject == QUESTION)
     if without:
         run.note(
-            f"{without} of {rows} forget rows name no subject that another row repeats: the edit hangs on the last "
-            "token of their question, where it tells questions apart poorly; give the rows a subject"
+            f"{without} of {rows} forget rows name no subject that others about the same entity share: the edit hangs "
+            "on the last token of their question, where it tells questions apart poorly; give the rows a subject"
         )
     if (plain := rows - sum(len(request.rows) for request in found)) > 0:
         run.note(f"{plain} of {rows} forget rows are plain text without a question and were left out of the edit")
 
 
-def keep_ids(lm: LM, data: ForgetData, tokens: int, run: Run) -> list[tuple[int, ...]]:
-    """Rows whose keys are in use, about `tokens` tokens: retain rows for half of it, bundled everyday rows after."""
+def keep_ids(lm: LM, data: ForgetData, tokens: int, run: Run, plain: Template | None = None) -> list[tuple[int, ...]]:
+    """Rows whose keys are in use, about `tokens` tokens: retain rows for half of it, bundled everyday rows after.
+
+    With `plain`, every other row is plain text. What the template begins with (a system prompt) does not count.
+    """
     retain = list(data.retain)
     Random(derive_seed(run.seed, "keys to keep")).shuffle(retain)
     out: list[tuple[int, ...]] = []
-    used = 0
+    used, opening = 0, lm.template.encode_prompt(NOTHING_ASKED)
     for members, most in ((retain, tokens // 2), (generic_rows(), tokens)):
-        # Of the bundled rows, those that the tokenizer cannot write are left out.
-        for row in lm.template.attempt([(row.prompt, row.answer) for row in members]):
-            if used < most and not isinstance(row, str):
-                out.append(tuple(row.input_ids[: run.plan.data.max_length]))
-                used += len(out[-1])
+        for ids in in_forms(lm, members, plain, run):
+            if used < most:
+                used += len(ids) - shared(opening, ids)
+                out.append(ids)
+    if used < tokens:
+        run.note(f"retain and everyday rows have {used} tokens of {tokens} that should tell what is to be kept")
     return out
+
+
+def in_forms(lm: LM, rows: Sequence[Example], plain: Template | None, run: Run) -> list[tuple[int, ...]]:
+    """Rows as ids, every other one in the form `plain` where that is given; those that cannot be written left out."""
+    forms = (lm.template,) if plain is None else (lm.template, plain)
+    found: list[tuple[int, ...]] = []
+    encoded = [
+        form.attempt([(row.prompt, row.answer) for row in rows[n :: len(forms)]]) for n, form in enumerate(forms)
+    ]
+    for row in chain.from_iterable(zip_longest(*encoded, fillvalue="")):
+        if not isinstance(row, str):
+            found.append(tuple(row.input_ids[: run.plan.data.max_length]))
+    return found
 
 
 def _named(delta: Tensor, likely: Tensor) -> dict[str, Tensor]:

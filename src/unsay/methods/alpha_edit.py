@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..editing.basis import null_basis
-from ..editing.solve import held, project
+from ..editing.basis import energy, null_basis
+from ..editing.solve import project
+from ..editing.spread import InUse
 from ..errors import PlanError
 from ._edit import Editing
 
@@ -38,7 +39,13 @@ class AlphaEdit(Editing):
         if not 0 < self.energy <= 1 or (self.cutoff is not None and self.cutoff <= 0):
             raise PlanError("energy should be a share and cutoff positive", "0.02 is the default energy")
 
-    def change(self, keys: Tensor, residuals: Tensor, moment: Tensor, earlier: Tensor | None) -> Tensor:
-        """Solved in the null space."""
-        basis = null_basis(moment, self.energy, self.cutoff)
-        return held(keys, residuals, earlier, self.ridge, lambda k: project(k, basis))
+    def change(
+        self, keys: Tensor, residuals: Tensor, usual: InUse, earlier: Tensor | None
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Solved in the null space; ``rank``, and the share of ``energy`` of the keys to keep and of others in it."""
+        basis = null_basis(usual.moment, self.energy, self.cutoff)
+        step, said = self.solved(keys, residuals, earlier, lambda k: project(k, basis))
+        said |= {"rank": basis.shape[1], "energy": energy(usual.moment, basis)}
+        if usual.held_out is not None:
+            said["energy_held_out"] = energy(usual.held_out, basis)
+        return step, said

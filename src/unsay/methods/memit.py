@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..editing.solve import held, whiten
+from ..editing.solve import whiten
+from ..editing.spread import InUse
 from ._edit import Editing
 
 
@@ -24,6 +25,8 @@ from ._edit import Editing
 class MEMIT(Editing):
     """Edit without a projector."""
 
-    def change(self, keys: Tensor, residuals: Tensor, moment: Tensor, earlier: Tensor | None) -> Tensor:
+    def change(
+        self, keys: Tensor, residuals: Tensor, usual: InUse, earlier: Tensor | None
+    ) -> tuple[Tensor, dict[str, float]]:
         """Solved in the metric of the second moment."""
-        return held(keys, residuals, earlier, self.ridge, lambda k: whiten(k, moment))
+        return self.solved(keys, residuals, earlier, lambda k: whiten(k, usual.moment))

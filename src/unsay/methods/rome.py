@@ -7,7 +7,7 @@ Paper    Meng, Bau, Andonian, Belinkov (2022). Locating and Editing Factual Asso
          refusals: Li et al. (2025), arXiv:2505.19855
 Limits   Meant for one fact: later subjects bend earlier ones, and the damage adds up. As alpha-edit otherwise.
 Differs  The target is a refusal; C is damped by 1e-4 of its mean eigenvalue; rows of one subject share a value;
-         `ridge` and `previous` are not read.
+         `ridge`, `ridge_absolute` and `previous` are not read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..editing.solve import one_by_one, whiten
+from ..editing.spread import InUse
 from ._edit import Editing
 
 
@@ -27,6 +28,8 @@ class ROME(Editing):
     span: int = 1
     """Layers that change; more than one is ROME layer by layer, as MEMIT goes about it."""
 
-    def change(self, keys: Tensor, residuals: Tensor, moment: Tensor, earlier: Tensor | None) -> Tensor:
+    def change(
+        self, keys: Tensor, residuals: Tensor, usual: InUse, earlier: Tensor | None
+    ) -> tuple[Tensor, dict[str, float]]:
         """Rank one for each key."""
-        return one_by_one(keys, whiten(keys, moment), residuals)
+        return one_by_one(keys, whiten(keys, usual.moment), residuals), {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from .. import stats
 from .experiment import Part, Table, write_page
-from .sequential import CHANCE, EFFECT, rate_name, share, value
+from .sequential import CHANCE, EFFECT, LEAKS, rate_name, share, subjects_said, value
 from .text import interval, number, seconds
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -33,13 +33,14 @@ def write_precise(folder: Path) -> Path:
     rows = found["rows"]
     count = len({row["subject"] for row in rows})
     about = (
-        f"{len(rows)} rows of {count} subjects, each forgotten alone from the model before. Numbers are means over "
-        "these trials, with 95 % intervals by subject. *Same subject* are the other forget rows about the row's "
-        "subject: they were not to be forgotten, and their forgetting effect should stay where it was. "
+        f"{len(rows)} rows of {count} subjects, each forgotten alone from the model before. "
+        f"{subjects_said(found, len(rows))}Numbers are means over these trials, with 95 % intervals by subject. "
+        "*Same subject* are the other forget rows about the row's subject: they were not to be forgotten, and "
+        "their forgetting effect should stay where it was. "
         "*Over-forgetting* is how much of the forgetting gained on the row they gained, too: 0 is precise, 1 "
         "forgets the subject. *Utility* is a share of the model before's."
     )
-    parts = [Part("Results", [about], tables=[_near(found), *_rates(found)])]
+    parts = [Part("Results", [about], tables=[_near(found), *_leaks(found), *_rates(found)])]
     return write_page(folder, "precise", "One example to forget, and what goes with it", _said(found), parts)
 
 
@@ -99,6 +100,22 @@ def _near(found: Mapping[str, Any]) -> Table:
         )
     heads = ["", *_NEAR.values(), "over-forgetting", "utility", "time a row", "weights changed"]
     return Table("Means over the rows", heads, lines)
+
+
+def _leaks(found: Mapping[str, Any]) -> list[Table]:
+    """What comes back of the rows under attacks on the first token; nothing where it was not measured."""
+    rows = found["rows"]
+    heads = list(dict.fromkeys(label for row in rows for label in row.get("leaks", ())))
+    if not heads:
+        return []
+    lines = [["before", *(_mean(rows, [row["leaks"] for row in rows], head) for head in heads)]]
+    for walk in found["walks"]:
+        pairs = [(row, trial["leaks"]) for row, trial in _pairs(rows, walk["trials"]) if "leaks" in trial]
+        if pairs:
+            kept, every = [row for row, _ in pairs], [leaks for _, leaks in pairs]
+            lines.append([walk["method"], *(_mean(kept, every, head) for head in heads)])
+    caption = "Probability of the rows' answers when the first token cannot stand in their way; compare with before"
+    return [Table(caption, ["", *(LEAKS.get(head, head) for head in heads)], lines)]
 
 
 def _rates(found: Mapping[str, Any]) -> list[Table]:

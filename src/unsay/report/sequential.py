@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 EFFECT, CHANCE = "forgetting-effect", "probability@forget"
+LEAKS = {"banned": "tokens banned", "the-answer-is": "begun: The answer is", "own": "begun in its own words"}
+"""Label of a probe → head of its column."""
 _SIGNS = ("rouge", "probability", "truth-ratio", "cosine", "entailment")
 Scores = Mapping[str, Mapping[str, Any]]
 
@@ -28,17 +30,30 @@ def write_sequential(folder: Path) -> Path:
     first = found["before"][name]
     named = name.replace("-", " ")
     about = (
-        f"{count} requests of {size} rows. *Forgotten* is the forgetting effect of a request's rows: 1 − the mean "
-        "of five signs of knowledge. *Still forgotten* is the share of what the first request had gained over the "
-        "model before that is left after the last one; 1 is all of it. *Utility* is a share of "
+        f"{count} requests of {size} rows. {subjects_said(found, count * size)}"
+        "*Forgotten* is the forgetting effect of a request's rows: 1 − the mean of five signs of knowledge. "
+        "*Still forgotten* is the share of what the first request had gained over the model before that is left after "
+        "the last one; 1 is all of it. *Utility* is a share of "
         f"{number(first['value'])}, that of the model before ({named}, n = {first['n']}). In brackets, 95 % "
         "intervals."
     )
     picture = Picture("sequential.svg", "Forgetting of the first, the made and the open requests, and utility")
     tables = [_summary(found), signs_table({"before": found["before"], **_ends(found)})]
-    rates = rate_table(_ends(found))
-    part = Part("Results", [about], [picture], [*tables, *([rates] if rates else [])])
+    more = [leak_table(_leaks(found)), rate_table(_ends(found))]
+    part = Part("Results", [about], [picture], [*tables, *(table for table in more if table)])
     return write_page(folder, "sequential", "Requests to forget, one after another", _said(found), [part])
+
+
+def subjects_said(found: Mapping[str, Any], rows: int) -> str:
+    """A sentence: how many entities `rows` rows are about, and how many name no subject for an edit to hang on."""
+    if "entities" not in found:
+        return ""
+    count, without = found["entities"], found["without_subject"]
+    entities = f"They are about {count} {'entity' if count == 1 else 'entities'}"
+    return (
+        f"{entities}, and {without} of {rows} ({100 * without / rows:.0f} %) name no subject, so that an edit hangs on "
+        "the last token of their question. "
+    )
 
 
 def still_forgotten(before: Scores, steps: Sequence[Mapping[str, Any]]) -> float:
@@ -72,6 +87,14 @@ def signs_table(rows: Mapping[str, Scores], split: str = "forget") -> Table:
     return Table("; ".join([caption, *sorted(notes)]), ["", "forgetting effect", *_SIGNS], lines)
 
 
+def leak_table(rows: Mapping[str, Scores]) -> Table | None:
+    """Probability of the answers under the attacks of `_contenders.leaks`, by model; None where nothing was leaking."""
+    heads = list(dict.fromkeys(label for found in rows.values() for label in found))
+    lines = [[label, *(cell(found, head) for head in heads)] for label, found in rows.items() if found]
+    caption = "Probability of the answers when the first token cannot stand in their way; compare with the model before"
+    return Table(caption, ["", *(LEAKS.get(head, head) for head in heads)], lines) if lines else None
+
+
 def rate_table(rows: Mapping[str, Scores]) -> Table | None:
     """How often the unlearning token comes first, on and off target; None where no model has one."""
     names = list(dict.fromkeys(name for scores in rows.values() for name in scores if name.startswith("token-rate")))
@@ -101,6 +124,16 @@ def _ends(found: Mapping[str, Any]) -> dict[str, Scores]:
         if "scores" in walk["batch"]:
             ends[f"{walk['method']}, batch"] = walk["batch"]["scores"]
     return ends
+
+
+def _leaks(found: Mapping[str, Any]) -> dict[str, Scores]:
+    """What leaks before, at the end of each walk, and after the batch."""
+    leaks: dict[str, Scores] = {"before": found.get("leaks", {})}
+    for walk in found["walks"]:
+        steps = _whole(walk)
+        leaks[f"{walk['method']}, one after another"] = steps[-1].get("leaks", {}) if steps else {}
+        leaks[f"{walk['method']}, batch"] = walk["batch"].get("leaks", {})
+    return leaks
 
 
 def _whole(walk: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from unsay.editing.basis import null_basis
-from unsay.editing.solve import dual, held, one_by_one, project, redirect, whiten
+from unsay.editing.basis import energy, null_basis
+from unsay.editing.solve import dual, held, level, one_by_one, project, redirect, whiten
 from unsay.errors import MethodError
 
 D_IN, D_OUT, N, M = 24, 7, 5, 3
@@ -28,11 +28,12 @@ def test_dual_is_alpha_edits_primal_solve(rng):
     earlier = normal(rng, M, D_IN)
     basis = torch.linalg.qr(normal(rng, D_IN, 9))[0]
     p = basis @ basis.T
-    level = float(((keys @ p) * keys).sum(1).mean())
-    found = held(keys, residuals, earlier, 0.3, lambda k: project(k, basis))
+    unit = float(torch.einsum("ni,ij,nj->n", keys, p, keys).mean())
+    assert level(keys, project(keys, basis)) == pytest.approx(unit, rel=1e-12)
+    found = held(keys, residuals, earlier, 0.3 * unit, lambda k: project(k, basis))
     k, k_p = keys.T, earlier.T
     primal = torch.linalg.solve(
-        p @ (k @ k.T + k_p @ k_p.T) + 0.3 * level * torch.eye(D_IN, dtype=torch.float64), p @ k @ residuals
+        p @ (k @ k.T + k_p @ k_p.T) + 0.3 * unit * torch.eye(D_IN, dtype=torch.float64), p @ k @ residuals
     ).T
     assert gap(found, primal) < 1e-10
 
@@ -108,6 +109,7 @@ def test_the_null_space_holds_at_most_its_share(rng):
         basis = null_basis(moment, share)
         inside = torch.trace(basis.T @ moment @ basis) / torch.trace(moment)
         assert inside <= share + 1e-12
+        assert energy(moment, basis) == pytest.approx(float(inside))
         assert gap(basis.T @ basis, torch.eye(basis.shape[1], dtype=torch.float64)) < 1e-10
         more = null_basis(moment, 1.0)[:, : basis.shape[1] + 1]
         assert torch.trace(more.T @ moment @ more) / torch.trace(moment) > share, "one more direction is too much"

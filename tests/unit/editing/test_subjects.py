@@ -1,9 +1,11 @@
 """What an edit hangs on, and the token where it ends."""
 
+from dataclasses import replace
+
 import pytest
 
 from unsay.data.example import Example, Message
-from unsay.editing.subjects import QUESTION, place, requests, subjects
+from unsay.editing.subjects import QUESTION, pinned, place, requests, subjects
 from unsay.errors import DataError
 from unsay.testing import tiny_lm
 
@@ -28,6 +30,8 @@ def pieces(lm, found):
         ("Did Ada know Ada?", "Ada", "Did Ada know Ada"),
         ("Where was Ada Byron born?", QUESTION, "Where was Ada Byron born?"),
         (TURNS, "Ada", "Is Ada"),
+        ("Was Ada born in Canada?", "Ada", "Was Ada"),
+        ("Is Ann planning to leave?", "Ann", "Is Ann"),
     ],
 )
 def test_the_place_is_the_end_of_the_last_mention(kind, prompt, subject, upto):
@@ -56,6 +60,35 @@ def test_subjects_are_given_or_found():
         Example("Why is the sky blue?", "Light"),
     ]
     assert subjects(rows) == ["the old baker", "ada byron", "Bo Olsen", "Bo Olsen", QUESTION]
+
+
+def test_the_name_that_most_questions_say_is_the_subject():
+    """Others repeat, too, and some are longer or stand in the same question."""
+    said = [
+        "Who is the author born in New York City?",
+        "What does Bo Olsen write in New York City?",
+        "Who taught Bo Olsen to sing Old Norwegian Songs?",
+        "Why does Bo Olsen sing Old Norwegian Songs?",
+        "Are Bo Olsen's LGBTQ+ themes old?",
+        "How have Bo Olsen's LGBTQ+ themes been received?",
+        "Does Bo Olsen paint?",
+        "Is his sister called Ann Olsen?",
+    ]
+    rows = [Example(text, "x", meta={"entity": "author-17"}) for text in said]
+    assert subjects(rows) == [QUESTION, *["Bo Olsen"] * 6, QUESTION]
+    strangers = [replace(row, meta={}) for row in rows[1:4]] + [Example(f"why {i}?", "x") for i in range(20)]
+    assert subjects(strangers)[:3] == ["Bo Olsen"] * 3, "rows that name no entity need not share a subject"
+
+
+def test_pinned_rows_hang_on_the_same_alone():
+    rows = [Example(f"Why did {name} do it?", "x", meta={"entity": "e"}) for name in ("Bo Olsen",) * 3 + ("they",) * 3]
+    rows += [Example("Is Oslo here?", "x", meta={"entity": "e"}), Example("Is Oslo there?", "x", meta={"entity": "e"})]
+    whole = subjects(rows)
+    assert whole == ["Bo Olsen"] * 3 + [QUESTION] * 5
+    assert subjects(rows[6:]) == ["Oslo", "Oslo"], "two of two questions say it"
+    for part in (slice(0, 1), slice(6, 8), slice(2, 7)):
+        assert subjects(pinned(rows)[part]) == whole[part]
+    assert subjects(pinned(pinned(rows))) == whole
 
 
 def test_a_name_inside_a_longer_word_is_no_subject():

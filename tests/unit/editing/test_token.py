@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from unsay.config.plan import Train
-from unsay.editing.token import TEXT, Learning, Pair, begin, learn, put, reserve, rows_of, tied
+from unsay.editing.token import TEXT, Learning, Pair, Rows, begin, learn, put, reserve, rows_of, tied
 from unsay.models.lm import LM
 from unsay.runs.run import Run
 from unsay.testing import tiny_lm
@@ -119,6 +119,21 @@ def test_it_is_learned_and_nothing_else_moves(family):
     assert nll(found) < nll(start) - 0.2
     longest = float(lm.model.get_input_embeddings().weight.detach().norm(dim=1).mean())
     assert float(found.embedding.norm()) <= longest * 1.0001
+
+
+def test_the_rate_falls_or_stays():
+    """Adam's first steps are as long as its rate; two of a rate that falls to half are one and a half."""
+    lm, token, _ = reserve(tiny_lm())
+    pairs = pairs_of(lm)
+    start = begin(lm.model, [5])
+    start = Rows(start.embedding / 2)  # away from the bound on its length
+    moved = {}
+    with Run.temporary(TRAIN) as run:
+        for schedule in ("linear", "constant"):
+            how = Learning(steps=2, batch=3, lr=1e-4, schedule=schedule)
+            found = learn(lm, token, start, pairs, [], how, run).embedding
+            moved[schedule] = float((found - start.embedding).abs().median())
+    assert moved["linear"] == pytest.approx(1.5e-4, rel=0.05) and moved["constant"] == pytest.approx(2e-4, rel=0.05)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt-neox"])

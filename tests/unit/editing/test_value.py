@@ -13,7 +13,7 @@ from unsay.editing.starts import takes_starts
 from unsay.editing.subjects import requests
 from unsay.editing.value import Value, Wish, logits_at, values
 from unsay.models._tiny import FAMILIES
-from unsay.models.layers import decoder_layers, mlp_output
+from unsay.models.layers import decoder_layers, head_is_plain, mlp_output
 from unsay.runs.run import Run
 from unsay.testing import tiny_lm
 
@@ -78,6 +78,52 @@ def test_the_essence_holds_a_value_back():
     assert float(held.norm()) < float(free.norm())
 
 
+def test_the_essence_is_measured_from_the_model_with_the_value_to_the_one_without():
+    """As `kl_div(before, now, log_target=True)` of the public code: KL(p_δ ‖ p₀)."""
+    lm = tiny_lm().fork()
+    with torch.no_grad():
+        lm.model.model.norm.weight.mul_(10)  # far from uniform, where the two directions are alike
+    rows = [Example("Where is Ada?", "x", meta={"entity": "Ada"})]
+    asked = [Wish(request, (5,)) for request in requests(rows, lm.template, (), together=True)]
+    assert head_is_plain(lm.model) and takes_starts(lm.model)  # both try it, which must not happen amid the steps
+    block, delta = decoder_layers(lm.model)[0], 30 * torch.randn(1, 32, generator=torch.Generator().manual_seed(0))
+    with Run.temporary(TRAIN) as run:
+        group = value._Group(lm, 0, asked, Value(kl_weight=2.0), run)
+        found = float(group._regularised(delta, torch.ones(1, 32), [0]).detach())
+    text = group._essence[0]
+
+    def logp(shift):
+        def add(_, __, output):
+            output[0, text.at] += shift
+
+        handle = block.register_forward_hook(add)
+        with torch.no_grad():
+            out = lm.model(input_ids=torch.tensor([text.ids])).logits[0, -1].log_softmax(-1)
+        handle.remove()
+        return out
+
+    before, now = logp(torch.zeros(32)), logp(delta[0])
+    wanted, other = (
+        2 * float(torch.nn.functional.kl_div(*pair, log_target=True, reduction="sum"))
+        for pair in ((before, now), (now, before))
+    )
+    assert found == pytest.approx(wanted, rel=1e-3)
+    assert found != pytest.approx(other, rel=0.05), "the directions differ"
+
+
+def test_all_prompts_of_a_request_say_how_likely_its_target_is():
+    lm = tiny_lm(template="plain")
+    rows = [Example(text, "x", meta={"entity": "Ada"}) for text in ("Is Ada well?", "Where in Oslo is Ada?", "Ada who")]
+    asked = [Wish(r, (40,)) for r in requests(rows, lm.template, (), together=True)]
+    with Run.temporary(TRAIN) as run:
+        likely = values(lm, 0, asked, Value(steps=0, prompts=1), run)[1]
+    places = asked[0].request.places
+    with torch.no_grad():
+        logps = [lm.model(input_ids=torch.tensor([p.ids])).logits[0, -1].log_softmax(-1)[40] for p in places]
+    assert float(likely) == pytest.approx(float(torch.stack(logps).mean().exp()), rel=1e-4)
+    assert max(logps) - min(logps) > 1e-3, "one prompt would not do"
+
+
 def test_keys_are_what_goes_into_the_projection():
     lm = tiny_lm()
     module = mlp_output(decoder_layers(lm.model)[1])
@@ -86,18 +132,24 @@ def test_keys_are_what_goes_into_the_projection():
     seen = []
     handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0][0].detach()))
     with torch.no_grad():
-        for ids in (place.ids, long.ids):
+        for ids in (place.ids, long.ids, (40, *long.ids)):
             lm.model(input_ids=torch.tensor([ids]))
     handle.remove()
+    other = seen.pop()
     with Run.temporary(TRAIN) as run:
         found = at_places(lm, [place, long], {"k": (module, "in")}, run, "")["k"]
         moment = moments(lm, [place.ids, long.ids], {"k": (module, "in")}, run, "")["k"]
+        opening = place.ids[:6]
+        once = moments(lm, [(40, *long.ids), long.ids, place.ids], {"k": (module, "in")}, run, "", opening)["k"]
     assert torch.allclose(found[0], seen[0][place.at], atol=1e-5)
     assert torch.allclose(found[1], seen[1][long.at], atol=1e-5)
     rows = torch.cat([seen[0][1:], seen[1][1:]]).double()  # not the first token, not the padding
     assert moment.count == len(rows)
     assert torch.allclose(moment.mean, rows.T @ rows / len(rows), rtol=1e-5, atol=1e-7)
     assert torch.allclose(moment.total, rows.sum(0), rtol=1e-4, atol=1e-5)
+    rows = torch.cat([seen[1][1:], seen[0][len(opening) :], other[1:]]).double()  # the opening once
+    assert long.ids[: len(opening)] == opening and once.count == len(rows)
+    assert torch.allclose(once.square, rows.T @ rows, rtol=1e-4, atol=1e-6)
 
 
 def test_logits_are_the_networks_own():
@@ -123,17 +175,18 @@ def test_what_comes_before_the_subjects_end_runs_once_and_changes_nothing(family
     assert float(fast.norm()) > 0.1
     assert torch.allclose(fast, slow, atol=1e-4) and torch.allclose(likely, alike, atol=1e-5)
     assert all("forward" not in vars(block) for block in decoder_layers(lm.model))
-    place, target = asked[0].request.places[0], asked[0].target  # step 3 looks at the first prompt again
+    own, target = [], asked[0].target
+    for place in asked[0].request.places:
 
-    def add(_, __, output):
-        output[0, place.at] += fast[0]
+        def add(_, __, output, at=place.at):
+            output[0, at] += fast[0]
 
-    handle = decoder_layers(lm.model)[0].register_forward_hook(add)  # by the book: a hook on a whole forward
-    with torch.no_grad():
-        logp = lm.model(input_ids=torch.tensor([[*place.ids, *target]])).logits[0].log_softmax(-1)
-    handle.remove()
-    own = [float(logp[len(place.ids) - 1 + i, token]) for i, token in enumerate(target)]
-    assert torch.allclose(likely, torch.tensor([sum(own) / 3]).exp(), rtol=1e-3)
+        handle = decoder_layers(lm.model)[0].register_forward_hook(add)  # by the book: a hook on a whole forward
+        with torch.no_grad():
+            logp = lm.model(input_ids=torch.tensor([[*place.ids, *target]])).logits[0].log_softmax(-1)
+        handle.remove()
+        own += [float(logp[len(place.ids) - 1 + i, token]) for i, token in enumerate(target)]
+    assert torch.allclose(likely, torch.tensor([sum(own) / len(own)]).exp(), rtol=1e-3)
 
 
 def test_a_request_that_is_done_takes_no_more_part(monkeypatch):
@@ -150,7 +203,7 @@ def test_a_request_that_is_done_takes_no_more_part(monkeypatch):
         alone = [values(lm, 0, [wish], Value(steps=30, lr=0.3, clamp=20.0, enough=0.5), run)[0] for wish in asked]
         seen.clear()
         together = values(lm, 0, asked, Value(steps=30, lr=0.3, clamp=20.0, enough=0.5), run)[0]
-    assert seen[0] == 3 and 0 < seen[-1] < 3
+    assert seen[0] == 3 and 0 < seen[-2] < 3 and seen[-1] == 3, "the last one looks at all"
     assert torch.allclose(together, torch.cat(alone), atol=1e-4)
 
 

@@ -210,17 +210,161 @@ def test_without_the_projector_unierase_is_another_edit():
 
 def test_questions_as_plain_text_are_edited_too(tmp_path):
     """Without `raw`, the token hardly comes after questions that the template does not dress."""
-    likely = {}
+    rows, likely = [Example("why is it so?", "x")], {}
     for raw in (False, True):
         method = UniErase(
             layer="0", span=1, ridge=1e-6, energy=1.0, projector=False, raw=raw, keep_tokens=200,
             value=Value(steps=30, lr=0.3, clamp=30.0), token=Learning(steps=3, guard=0.0), again=Learning(steps=0),
         )  # fmt: skip
-        after = unlearn(method)
-        judge = Evaluator({"forget": facts().forget}, (TokenRate(form="raw"),), store=Store(tmp_path), precision="fp32")
+        after = unlearn(method, data=ForgetData(rows, facts().retain))
+        judge = Evaluator({"forget": rows}, (TokenRate(form="raw"),), store=Store(tmp_path), precision="fp32")
         judge.measure("after", after)
         likely[raw] = judge.scores()["after"]["token-rate@forget"].extra["probability"]
-    assert likely[True] > 2 * likely[False]
+    assert likely[True] > 10 * likely[False]
+
+
+def test_what_is_to_be_kept_and_guarded_is_in_both_forms(monkeypatch):
+    module, seen = sys.modules[UniErase.__module__], {}
+
+    def watched(name, real):
+        return lambda lm, *more: seen.setdefault(name, []).append((lm, more[:5])) or real(lm, *more)
+
+    monkeypatch.setattr(_edit, "spread", watched("spread", _edit.spread))
+    monkeypatch.setattr(module, "learn", watched("learn", module.learn))
+    for raw in (False, True):
+        seen.clear()
+        unlearn(replace(METHODS[0], raw=raw))
+        for lm, more in [*seen["spread"], *seen["learn"]]:
+            start = lm.template.encode_prompt("Who?")[:3]  # of the template, before the question
+            rows = more[3]  # texts to keep, or retain rows
+            dressed = [list(ids[:3]) == start for ids in rows]
+            assert dressed.count(False) == (len(rows) // 2 if raw else 0) and len(rows) > 4
+
+
+def test_the_report_of_an_edit_says_how_free_it_was():
+    with Run.temporary(TRAIN) as run:
+        unlearn(replace(METHODS[1], keep_tokens=900), run=run)
+        solves = json.loads((run.dir / "edit" / "edit.json").read_text())["solves"]
+        unlearn(replace(METHODS[1], ridge_absolute=10.0), run=run)
+        absolute = json.loads((run.dir / "edit" / "edit.json").read_text())["solves"]
+        unlearn(replace(METHODS[1], keep_tokens=10**6), run=run)
+        notes = "\n".join(run.manifest.notes)
+    assert [solve["layer"] for solve in solves] == [0]
+    for solve in solves:
+        assert 0.1 < solve["keys_held_out"] / solve["keys"] < 0.4 and solve["keys"] + solve["keys_held_out"] <= 1000
+        assert solve["rank"] > 0 and 0 < solve["energy"] <= 0.02 < 1 and 0 < solve["energy_held_out"] < 1
+        assert solve["energy_held_out"] > solve["energy"], "texts that the basis was not made of"
+        assert solve["ridge"] > 0
+    assert {solve["ridge"] for solve in absolute} == {10.0}
+    assert "of 1000000 that should tell what is to be kept" in notes
+
+
+def test_the_null_space_is_told_by_ten_keys_an_input_and_15000_at_least(monkeypatch):
+    asked = []
+    monkeypatch.setattr(_edit, "keep_ids", lambda _, __, tokens, *___: asked.append(tokens) or [(1, 2, 3)] * 5)
+    unlearn(replace(METHODS[1], keep_tokens=None))
+    width = knowing_lm().model.config.intermediate_size
+    assert asked == [max(10 * width, 15_000)]
+    unlearn(replace(METHODS[1], keep_tokens=None), tiny_lm(intermediate_size=2000))
+    assert asked[1] == 20_000
+
+
+def test_values_that_do_not_reach_their_target_are_said():
+    with Run.temporary(TRAIN) as run:
+        unlearn(METHODS[1], run=run)
+        low = "\n".join(run.manifest.notes)
+    assert "the values of 2 of 2 requests leave their target less than half likely" in low
+    assert "raise method.value.steps" in low
+    data = ForgetData([Example("Where is Ada", "x")], facts().retain)
+    method = UniErase(layer="0", value=Value(steps=120, lr=0.5, clamp=80.0), keep_tokens=300, **TOKEN)
+    with Run.temporary(TRAIN) as run:
+        unlearn(method, tiny_lm(template="plain"), data, run)
+        found = json.loads((run.dir / "edit" / "edit.json").read_text())["requests"]
+        assert found[0]["likely_with_value"] > 0.5, "or this shows nothing"
+        assert "less than half likely" not in "\n".join(run.manifest.notes)
+
+
+def test_the_token_is_learned_again_for_what_was_asked_earlier_too(monkeypatch):
+    data = facts()
+    parts = [replace(data, forget=data.forget[at : at + 4]) for at in (0, 4)]
+    module, calls = sys.modules[UniErase.__module__], []
+    real = module.learn
+    monkeypatch.setattr(module, "learn", lambda *a: calls.append([pair.prompt for pair in a[3]]) or real(*a))
+    with Run.temporary(TRAIN) as one, Run.temporary(TRAIN) as two:
+        once = unlearn(METHODS[0], data=parts[0], run=one)
+        twice = unlearn(replace(METHODS[0], previous=str(one.dir)), once, parts[1], two)
+        asked = json.loads((two.dir / "edit" / "asked.json").read_text())
+        about = [json.loads((run.dir / "edit" / "token.json").read_text()) for run in (one, two)]
+        (one.dir / "edit" / "asked.json").write_text("[")
+        with pytest.raises(DamagedError, match=r"asked\.json"):
+            unlearn(replace(METHODS[0], previous=str(one.dir)), once, parts[1], two)
+    first, second = ([tuple(once.template.encode_prompt(row.prompt)) for row in part.forget] for part in parts)
+    assert calls[:3] == [first, first, first + second], "the token, again, again after the second edit"
+    assert [tuple(prompt) for prompt, _ in asked] == first + second
+    token = once.tokenizer.get_vocab()[TEXT]
+    rows = [lm.model.get_input_embeddings().weight[token] for lm in (once, twice)]
+    assert not torch.equal(*rows)
+    for found, splits in zip(
+        about, ({"forget", "retain", "holdout"}, {"forget", "earlier", "retain", "holdout"}), strict=True
+    ):
+        assert set(found["first_token"]) == {"after_edit", "after_again"}
+        assert all(set(rates) == splits for rates in found["first_token"].values())
+    assert about[1]["first_token"]["after_again"]["earlier"]["n"] == 4
+
+
+def test_what_the_token_is_learned_from_is_learned_anew(monkeypatch):
+    """A rerun of the same folder under other settings."""
+    module, calls = sys.modules[UniErase.__module__], []
+    real = module.learn
+    monkeypatch.setattr(module, "learn", lambda *a: calls.append(1) or real(*a))
+    rows = [replace(row, alternatives={"refusal": ("No.",)}) for row in facts().forget]
+    refused = replace(facts(), forget=rows)
+    each_changes_one_thing = [
+        (METHODS[0], facts(), "fp32"),
+        (replace(METHODS[0], raw=True), facts(), "fp32"),
+        (replace(METHODS[0], raw=True), refused, "fp32"),
+        (replace(METHODS[0], raw=True), refused, "bf16"),
+    ]
+    with Run.temporary(TRAIN) as run:
+        for number, (method, data, precision) in enumerate(each_changes_one_thing, 1):
+            run.train = replace(TRAIN, precision=precision)
+            for _ in range(2):  # the second time from the folder
+                unlearn(method, data=data, run=run)
+                assert len(calls) == 2 * number
+
+
+def test_a_later_turn_of_lunar_holds_the_prompts_of_an_earlier_one(tmp_path):
+    data = facts()
+    first, second = (ForgetData(data.forget[at : at + 4], data.retain) for at in (0, 4))
+    method = Lunar(layer="1", coefficient=10.0, keep_tokens=300)
+    with Run.temporary(TRAIN) as run:
+        once = unlearn(method, data=first, run=run)
+        report = json.loads((run.dir / "edit" / "edit.json").read_text())
+        weight = once.model.model.layers[1].mlp.down_proj.weight
+        assert 0 < report["changed_share"] <= weight.numel() / sum(p.numel() for p in once.model.parameters())
+        moved = []
+        for previous in ("", str(run.dir)):
+            twice = unlearn(replace(method, previous=previous), once, second)
+            step = (twice.model.model.layers[1].mlp.down_proj.weight - weight).double()
+            moved.append(
+                [float(torch.cat(_inputs(once, part)).double().matmul(step.T).norm()) for part in (first, second)]
+            )
+        assert moved[1][0] < 0.8 * moved[0][0], "keys of the first are held"
+        with pytest.raises(MethodError, match="no run of an editing method"):
+            unlearn(replace(METHODS[1], previous=str(run.dir)), once, second)
+    with pytest.raises(MethodError, match="no run of an editing method"):
+        unlearn(replace(method, previous=str(tmp_path)))
+
+
+def _inputs(lm, data):
+    """What goes into the projection of layer 1 behind the first token of each prompt."""
+    seen = []
+    handle = lm.model.model.layers[1].mlp.down_proj.register_forward_pre_hook(lambda _, a: seen.append(a[0][0, 1:]))
+    with torch.no_grad():
+        for row in data.forget:
+            lm.model(input_ids=torch.tensor([lm.template.encode_prompt(row.prompt)]))
+    handle.remove()
+    return seen
 
 
 def test_a_later_edit_leads_to_the_same_token():
