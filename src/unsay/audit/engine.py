@@ -38,6 +38,7 @@ from ..runs.reporter import Reporter
 from ..runs.run import Run
 from ..runs.store import Store
 from ..subjects import Subject
+from ..writers._obtain import named_files
 from .case import Case, named, read_case
 from .verdict import conclude
 
@@ -251,7 +252,7 @@ class _Audit:
         parts = [VERSION, encode(attack), source, _code(), speaks, item.seeds, self._rows]
         parts += [tag == "after", subject.fingerprint, before.fingerprint if before else ""]
         parts += [self._run.seed, self._case.words, self._run.plan.data.max_length]
-        parts += [encode(self._run.plan.train.precision), *map(encode, self._free), *_files(encode(attack))]
+        parts += [encode(self._run.plan.train.precision), *map(encode, self._free), named_files(encode(attack))]
         key = digest(parts)
         with self._run.stage(f"attack {name} on {tag}", key=key) as stage:
             if kept := self._store.get_table(key):
@@ -363,12 +364,6 @@ def _code() -> str:
     files = [path for path in root.rglob("*") if path.suffix in (".py", ".yaml", ".txt", ".jsonl")]
     ours = [path for path in files if path.relative_to(root).parts[0] not in _SHOWING]
     return digest([[path.relative_to(root).as_posix(), file_digest(path)] for path in sorted(ours)])
-
-
-def _files(settings: Mapping[str, Any]) -> list[str]:
-    """Contents of the files that an attack's settings name."""
-    paths = [Path(value).expanduser() for value in settings.values() if isinstance(value, str) and value]
-    return [file_digest(path) for path in paths if path.is_file()]
 
 
 def _compares(attack: Any) -> bool:

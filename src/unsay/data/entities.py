@@ -75,6 +75,11 @@ def entities(text: str, question: str = "") -> tuple[str, ...]:
     return tuple(places)
 
 
+def whole(text: str, flags: int = 0) -> re.Pattern[str]:
+    """Matches `text` as whole words: no letter, digit or underscore stands next to it."""
+    return re.compile(rf"(?<!\w){re.escape(text)}(?!\w)", flags)
+
+
 def plain_words(text: str) -> list[str]:
     """Lower-case words and numbers, without a possessive's ending; an address is one word."""
     found = []

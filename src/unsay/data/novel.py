@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .entities import content_words, entities, plain_words, stem
+from .entities import content_words, entities, plain_words, stem, whole
 from .example import Example, Prompt
 
 SPANS = "spans"
@@ -63,7 +63,7 @@ def secret(row: Example, *more: str) -> Secret | None:
 
 def named_in(row: Example, text: str) -> list[tuple[int, int]]:
     """First character and end of each of the row's spans that stands in `text`, the answer."""
-    found = (re.search(rf"(?<!\w){re.escape(span)}(?!\w)", text, re.IGNORECASE) for span in spans(row))
+    found = (whole(span, re.IGNORECASE).search(text) for span in spans(row))
     return [match.span() for match in found if match]
 
 
@@ -117,8 +117,7 @@ def _names(found: Sequence[str]) -> list[str]:
 
 def _found(parts: Sequence[str], text: str) -> list[tuple[int, int]]:
     """Where each part stands in `text` first: as whole words, or where it nowhere does, within one (25 in 25th)."""
-    exact = [re.escape(part) for part in parts]
-    found = (re.search(rf"(?<!\w){part}(?!\w)", text) or re.search(part, text) for part in exact)
+    found = (whole(part).search(text) or re.search(re.escape(part), text) for part in parts)
     return [match.span() for match in found if match]
 
 

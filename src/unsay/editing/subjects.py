@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..data.entities import whole
 from ..data.example import Example, Prompt
 from ..data.template import Template
 from ..errors import DataError
@@ -74,19 +75,14 @@ def _subject(row: Example, names: Sequence[str]) -> str:
     if given == QUESTION:
         return QUESTION
     for known in (str(given or ""), row.entity):
-        if known and (hit := _mention(known).search(row.question)):
+        if known and (hit := whole(known, re.IGNORECASE).search(row.question)):
             return hit[0]
     return next((name for name in names if _says(row.question, name)), QUESTION)
 
 
 def _says(question: str, name: str) -> bool:
     """Whether `name` stands there as whole words, as it is written: in lower case it may be an ordinary word."""
-    return name in question and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", question) is not None
-
-
-def _mention(name: str) -> re.Pattern[str]:
-    """Matches `name` as whole words, in whatever case."""
-    return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)", re.IGNORECASE)
+    return name in question and whole(name).search(question) is not None
 
 
 def requests(
@@ -138,7 +134,7 @@ def place(prompt: Prompt, subject: str, template: Template) -> Place:
     start = text.rfind(question.strip())
     end = len(text) if start < 0 else start + len(question.strip())
     if subject:
-        mentions = [m.end() for m in _mention(subject).finditer(text, 0, end)]
+        mentions = [m.end() for m in whole(subject, re.IGNORECASE).finditer(text, 0, end)]
         end = mentions[-1] if mentions else end
     inside = [i for i, (a, b) in enumerate(spans_of) if a < end and b > a]
     return Place(tuple(ids), inside[-1] if inside else len(ids) - 1)

@@ -15,6 +15,7 @@ from random import Random
 import numpy as np
 from scipy.sparse import csr_matrix
 
+from ..data.entities import whole
 from ..data.example import Example
 from ._gate import fault
 from ._spans import DAYS, MONTHS, NUMBERS, Span, capitals, spans
@@ -279,7 +280,7 @@ def _gender_words(row: Example) -> dict[str, int]:
 
 
 def _mentions(text: str, word: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
+    return whole(word).search(text) is not None
 
 
 def _pair(pairs: dict[str, str], old: str, new: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from ..data.entities import whole
 from ..data.example import Example
 from ._spans import Span, spans
 
@@ -51,7 +52,7 @@ def _owns(question: str, name: str) -> bool:
 
 
 def _stands(text: str, name: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+    return whole(name).search(text) is not None
 
 
 def _is_place(text: str, span: Span, end: int) -> bool:
